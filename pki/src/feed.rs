@@ -61,3 +61,76 @@ pub struct FeedPosition {
     /// The number of the newest entry; 0 before the first.
     pub sequence: u64,
 }
+
+/// The longest feed entry that is read.
+pub const MAX_ENTRY_BYTES: usize = 1024;
+
+const FORMAT: u8 = 1;
+
+/// The bytes are no feed entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// More bytes than an entry may have.
+    #[error("a feed entry of {0} bytes is longer than the {MAX_ENTRY_BYTES} that are allowed")]
+    TooLong(usize),
+    /// Another format.
+    #[error("the feed entry has format {0}, and this version reads format {FORMAT}: use a newer version of cardinal")]
+    Format(u8),
+    /// Not an entry.
+    #[error("the feed entry cannot be read")]
+    Malformed,
+}
+
+impl StatusEntry {
+    /// A format octet, then CBOR.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![FORMAT];
+        // Writing to a Vec does not fail, and every field has a CBOR form.
+        let written = ciborium::into_writer(self, &mut bytes);
+        debug_assert!(written.is_ok());
+        bytes
+    }
+
+    /// Reads what [`StatusEntry::encode`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are too many, of another format, or no entry.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(EntryError::TooLong(bytes.len()));
+        }
+        match bytes.split_first() {
+            Some((&FORMAT, mut body)) => {
+                let entry = ciborium::from_reader(&mut body).map_err(|_| EntryError::Malformed)?;
+                if body.is_empty() { Ok(entry) } else { Err(EntryError::Malformed) }
+            }
+            Some((&other, _)) => Err(EntryError::Format(other)),
+            None => Err(EntryError::Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_back_and_anything_else_is_refused() {
+        let entry = StatusEntry {
+            issuer: "signing-1".into(),
+            serial: SerialNumber::from_random([9; 16]),
+            status: PublishedStatus::Revoked {
+                at: Timestamp::from_unix_seconds(5),
+                reason: CrlReason::Superseded,
+                invalidity_date: None,
+            },
+            not_after: Timestamp::MAX,
+        };
+        let bytes = entry.encode();
+        assert_eq!(StatusEntry::decode(&bytes), Ok(entry));
+        assert_eq!(StatusEntry::decode(&bytes[..bytes.len() - 1]), Err(EntryError::Malformed));
+        assert_eq!(StatusEntry::decode(&[&bytes[..], &[0]].concat()), Err(EntryError::Malformed));
+        assert_eq!(StatusEntry::decode(&[7]), Err(EntryError::Format(7)));
+        assert_eq!(StatusEntry::decode(&[0; 2000]), Err(EntryError::TooLong(2000)));
+    }
+}

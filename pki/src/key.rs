@@ -262,7 +262,8 @@ fn is_on_curve(algorithm: &'static agreement::Algorithm, point: &[u8]) -> bool {
 }
 
 fn rsa_key_type(algorithm: &AlgorithmIdentifierRef<'_>, key_bits: &[u8]) -> Result<KeyType, KeyError> {
-    if algorithm.parameters.is_some_and(|parameters| parameters != AnyRef::NULL) {
+    // RFC 3279 2.3.1: NULL, and not absent; as it stands here it goes into the certificate.
+    if algorithm.parameters != Some(AnyRef::NULL) {
         return Err(KeyError::Malformed);
     }
     let key = RsaPublicKey::from_der(key_bits).map_err(|_| KeyError::Malformed)?;

@@ -17,10 +17,14 @@ pub mod profile;
 pub mod reason;
 pub mod request;
 pub mod serial;
+pub mod statement;
+mod strict;
 pub mod timestamp;
+pub mod usage;
 
 pub use issuer::IssuerDescription;
 pub use key::{KeyType, PublicKey, SignatureAlgorithm};
 pub use reason::CrlReason;
 pub use serial::SerialNumber;
 pub use timestamp::Timestamp;
+pub use usage::KeyUsage;

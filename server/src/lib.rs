@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The service: doors, identities, authorisation, wiring. It decides nothing about the domain itself: a call is read,
+//! authorised, handed to `ra` or `ca`, committed and answered.
+
+pub mod backup;
+pub mod caller;
+pub mod clock;
+pub mod crls;
+pub mod doors;
+pub mod error;
+pub mod failure;
+pub mod followers;
+pub mod idempotency;
+pub mod init;
+pub mod metrics;
+pub mod routes;
+pub mod service;
+pub mod signers;
+pub mod start;
+pub mod status;
+pub mod steps;
+pub mod tasks;
+pub mod tls;
+pub mod views;
+
+pub use error::Error;
+pub use init::{FirstOrganisation, InitReport, InitialisedIssuer, initialise};
+pub use routes::openapi;
+pub use start::{Edge, Prepared, prepare, serve};

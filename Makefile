@@ -1,0 +1,48 @@
+# Everything that a newcomer needs: `make demo` to see it, `make test` to trust it.
+#
+# DEMO_ARGS     options of the tour: `make demo DEMO_ARGS="--once --dir demo"`; `--help` lists them
+# SOAK_SECONDS  how long `make soak` runs each fuzz target; 60 by default
+# SOAK_KILLS    how often `make soak` kills a process in the middle of its work; 100 by default
+
+SHELL := /bin/bash
+CARGO ?= cargo
+SOAK_SECONDS ?= 60
+SOAK_KILLS ?= 100
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench soak fmt lint clean
+
+help:            ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup:           ## install what is missing: a software token, OpenSSL and the like
+	@scripts/setup.sh
+
+build: setup     ## build everything
+	$(CARGO) build --workspace
+
+demo: setup      ## the tour: from nothing to a revoked card
+	$(CARGO) build --release --bin cardinal
+	"$${CARGO_TARGET_DIR:-target}/release/cardinal" demo $(DEMO_ARGS)
+
+test: build      ## all tests
+	$(CARGO) test --workspace
+
+bench: setup     ## issuance and OCSP per second, beside what the token alone can do
+	$(CARGO) run --release -p tests --bin bench
+
+soak: setup      ## what takes long: many kills, and every decoder under a fuzzer
+	$(CARGO) build --release --workspace
+	CARDINAL_KILLS=$(SOAK_KILLS) $(CARGO) test --release --workspace -- kill
+	SOAK_SECONDS=$(SOAK_SECONDS) scripts/fuzz.sh
+
+fmt:             ## format the code
+	$(CARGO) fmt --all
+
+lint:            ## formatting and clippy, as .ci/run asks for them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+clean:           ## remove what was built, and the demo's folder
+	$(CARGO) clean
+	rm -rf demo fuzz/target

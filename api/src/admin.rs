@@ -1,0 +1,187 @@
+//! What is done on the server's own machine, through its socket.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A code for a station.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StationCodeRequest {
+    /// The station's name: a DNS name.
+    pub name: String,
+    /// ODS code of its organisation.
+    pub organisation: String,
+}
+
+/// A code that was made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CodeReply {
+    /// The code, shown once.
+    pub code: String,
+    /// When it runs out.
+    pub expires: String,
+}
+
+/// One of the first operators.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorRequest {
+    /// Given name.
+    pub given_name: String,
+    /// Family name.
+    pub family_name: String,
+    /// ODS code of the organisation.
+    pub organisation: String,
+    /// The role, such as `ra_manager`.
+    pub role: String,
+    /// The two people who vouch for the identity.
+    pub witnesses: Vec<String>,
+    /// The version of the terms that the operator accepted.
+    pub terms_version: String,
+}
+
+/// An operator who was made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OperatorReply {
+    /// The user id.
+    pub user_id: String,
+    /// The code by which a station issues the first card; shown once.
+    pub code: String,
+    /// When it runs out.
+    pub expires: String,
+}
+
+/// An organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrganisationRequest {
+    /// The ODS code.
+    pub code: String,
+    /// Its name.
+    pub name: String,
+    /// ODS code of the organisation above it; none for the top.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+}
+
+/// A key and certificate of the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IssuerStatus {
+    /// Name and key generation, such as `authentication-1`.
+    pub id: String,
+    /// `active` or `offline`.
+    pub state: String,
+    /// The subject of its certificate.
+    pub subject: String,
+    /// The kind of its key.
+    pub key_type: String,
+    /// Where its private key is: token and label.
+    pub key: String,
+    /// Since when.
+    pub not_before: String,
+    /// Until when.
+    pub not_after: String,
+    /// The number of its newest CRL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_number: Option<u64>,
+    /// nextUpdate of its newest CRL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_next_update: Option<String>,
+    /// When its OCSP signer's certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp_signer_not_after: Option<String>,
+}
+
+/// How the service is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatusReply {
+    /// The deployment's name.
+    pub deployment: String,
+    /// The version of the software.
+    pub version: String,
+    /// Whether it can do its work.
+    pub ready: bool,
+    /// What keeps it from that, in words.
+    pub problems: Vec<String>,
+    /// The feed's epoch.
+    pub feed_epoch: u64,
+    /// The number of the newest entry of the feed.
+    pub feed_sequence: u64,
+    /// How many audit records there are.
+    pub audit_records: u64,
+    /// When the certificate of the API door ends.
+    pub tls_not_after: String,
+    /// The issuers.
+    pub issuers: Vec<IssuerStatus>,
+    /// The version of the certificate profiles.
+    pub profiles_version: String,
+    /// The version of the policy.
+    pub policy_version: String,
+}
+
+/// A backup is wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// Where to: an absolute path on the server's machine; the file must not exist.
+    pub path: String,
+}
+
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BackupReply {
+    /// Where.
+    pub path: String,
+    /// How many bytes.
+    pub bytes: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// The feed's epoch.
+    pub feed_epoch: u64,
+    /// The feed's sequence.
+    pub feed_sequence: u64,
+    /// SHA-256 of its content, in hex.
+    pub sha256: String,
+}
+
+/// CRLs that were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CrlReply {
+    /// Each.
+    pub crls: Vec<CrlStatus>,
+}
+
+/// A CRL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CrlStatus {
+    /// The issuer's id.
+    pub issuer: String,
+    /// cRLNumber.
+    pub number: u64,
+    /// How many entries.
+    pub entries: u64,
+    /// nextUpdate.
+    pub next_update: String,
+}
+
+/// One audit record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuditView {
+    /// Its number.
+    pub index: u64,
+    /// When.
+    pub time: String,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub operation: String,
+    /// To what, as `kind id`.
+    pub targets: Vec<String>,
+    /// `intent`, `done`, `refused: RULE` or `failed: CAUSE`.
+    pub outcome: String,
+    /// Further facts.
+    pub facts: std::collections::BTreeMap<String, String>,
+    /// The act that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+}

@@ -1,0 +1,131 @@
+//! What an answer says, and for how long.
+
+use pki::ocsp::{
+    CertStatus, ErrorStatus, OcspRequest, PreparedResponse, ResponderId, ResponseContent, SingleResponse,
+    prepare_response,
+};
+use pki::{CrlReason, SerialNumber, Timestamp};
+
+use super::{AnswerKind, Responder, ResponderIdForm, UnknownAnswer};
+use crate::issuer::Issuer;
+use crate::replica::{KnownState, KnownStatus};
+use crate::signer::IssuerSigner;
+
+/// An answer's content, fixed.
+pub(super) struct Content {
+    pub(super) response: PreparedResponse,
+    pub(super) kind: AnswerKind,
+    pub(super) times: Option<(Timestamp, Timestamp)>,
+    /// The statuses that it was made of.
+    pub(super) seen: Vec<(SerialNumber, Option<KnownStatus>)>,
+}
+
+impl Responder {
+    /// Makes the content of an answer from the replica.
+    pub(super) fn content(
+        &self,
+        issuer: &Issuer,
+        signer: &IssuerSigner,
+        request: &OcspRequest<'_>,
+        now: Timestamp,
+    ) -> Result<Content, ErrorStatus> {
+        let as_of = self.replica.as_of().ok_or(ErrorStatus::TryLater)?;
+        let clock = Clock { now, heard: as_of.min(now).whole_seconds() };
+        let mut seen = Vec::with_capacity(request.cert_ids().len());
+        let mut responses = Vec::with_capacity(request.cert_ids().len());
+        let mut is_unknown = false;
+        for cert_id in request.cert_ids() {
+            // A serial number that no certificate may have was never issued.
+            let known = cert_id.serial().and_then(|serial| {
+                let status = self.replica.status(issuer.index, &serial);
+                seen.push((serial, status));
+                status
+            });
+            is_unknown |= known.is_none();
+            responses.push(self.single_response(issuer, signer, cert_id.der(), known, &clock)?);
+        }
+        let id = match self.options.responder_id {
+            ResponderIdForm::ByKey => ResponderId::ByKey(signer.signer().public_key().key_identifier()),
+            ResponderIdForm::ByName => ResponderId::ByName(signer.subject_der()),
+        };
+        let content = ResponseContent {
+            responder_id: id,
+            produced_at: now.whole_seconds(),
+            responses: &responses,
+            nonce: request.nonce(),
+            extended_revoke: is_unknown && self.options.unknown == UnknownAnswer::Revoked,
+        };
+        let response = prepare_response(&content, signer.signer().algorithm()).map_err(|error| {
+            tracing::error!(issuer = issuer.description.id, %error, "an OCSP answer could not be encoded");
+            ErrorStatus::InternalError
+        })?;
+        let kind = match responses.as_slice() {
+            [_] if is_unknown => AnswerKind::Unknown,
+            [one] => one.status.into(),
+            _ => AnswerKind::Several,
+        };
+        let times = match responses.as_slice() {
+            [one] if request.nonce().is_none() => Some((one.this_update, one.next_update)),
+            _ => None,
+        };
+        Ok(Content { response, kind, times, seen })
+    }
+
+    fn single_response<'a>(
+        &self,
+        issuer: &Issuer,
+        signer: &IssuerSigner,
+        cert_id: &'a [u8],
+        known: Option<KnownStatus>,
+        clock: &Clock,
+    ) -> Result<SingleResponse<'a>, ErrorStatus> {
+        let status = match known {
+            Some(known) => known.cert_status(),
+            None => match self.options.unknown {
+                UnknownAnswer::Unknown => CertStatus::Unknown,
+                UnknownAnswer::Revoked => {
+                    CertStatus::Revoked { at: Timestamp::EPOCH, reason: CrlReason::CertificateHold }
+                }
+            },
+        };
+        let this_update = clock.this_update(known)?;
+        let policy = &issuer.policy;
+        let settled = known.is_some_and(|known| known.state != KnownState::Pending);
+        let mut next_update = this_update.plus(policy.next_update);
+        if !settled {
+            next_update = next_update.min(clock.now.plus(policy.unsettled_next_update));
+        }
+        // conformance: O13
+        let next_update = next_update.min(signer.not_after()).whole_seconds();
+        if next_update <= clock.now {
+            return Err(ErrorStatus::TryLater);
+        }
+        // conformance: O25
+        let archive_cutoff = known
+            .filter(|known| known.not_after < clock.now)
+            .map(|known| known.not_after.min(clock.now.minus(policy.retention)));
+        Ok(SingleResponse { cert_id, status, this_update, next_update, archive_cutoff })
+    }
+}
+
+/// The two times that an answer is made of.
+struct Clock {
+    now: Timestamp,
+    /// The last heartbeat, at most now, in whole seconds.
+    heard: Timestamp,
+}
+
+impl Clock {
+    /// The last moment at which the status is known to have been right: that of the last heartbeat, or that of the
+    /// status itself, which is younger word from the CA about this one certificate.
+    // conformance: O3, O23
+    fn this_update(&self, known: Option<KnownStatus>) -> Result<Timestamp, ErrorStatus> {
+        let Some(known) = known else { return Ok(self.heard) };
+        let (since, now) = (known.since.whole_seconds(), self.now.whole_seconds());
+        if known.state == KnownState::Good && since > now {
+            // Our clock is behind the CA's: a `good` from before it was so would be a lie.
+            return Err(ErrorStatus::TryLater);
+        }
+        Ok(self.heard.max(since.min(now)))
+    }
+}

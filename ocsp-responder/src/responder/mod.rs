@@ -1,0 +1,307 @@
+//! From a request to an answer.
+//!
+//! [`Responder::prepare`] does all but the signature, [`Responder::finish`] the rest, so that a signature that takes a
+//! while can be made on another thread; [`Responder::answer`] does both.
+//!
+//! An answer is a claim about one moment, and these hold for each (conformance: O3, O23): thisUpdate is not later than
+//! the last word from the CA about the certificate, which is the last heartbeat or the status itself if that came
+//! after it; thisUpdate ≤ producedAt ≤ now < nextUpdate. A status that changes while its answer is being signed sends
+//! that answer back: an old `good` never leaves after a newer status came in.
+
+mod answer;
+mod content;
+mod signing;
+
+pub use answer::{Answer, AnswerKind, Cacheability, ResponderIdForm, ResponderOptions, UnknownAnswer};
+pub use signing::Signing;
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use pki::Timestamp;
+use pki::feed::{FeedPosition, StatusEntry};
+use pki::ocsp::{CertId, ErrorStatus, IssuerHashes, IssuerMatch, OcspLimits, OcspRequest};
+
+use self::signing::from_cache;
+use crate::cache::{AnswerCache, CacheKey};
+use crate::issuer::{Issuer, ResponderIssuer};
+use crate::replica::{Freshness, Replica};
+use crate::signer::IssuerSigner;
+use crate::{Error, Metrics};
+
+/// What comes of a request before anything is signed.
+#[derive(Debug)]
+pub enum Prepared {
+    /// The answer.
+    Ready(Answer),
+    /// An answer that waits for its signature: [`Responder::finish`].
+    Sign(Box<Signing>),
+    /// The time that was given is before the last producedAt. If it is right on asking the clock again, another thread
+    /// was faster; otherwise the clock went back, and the answer is `tryLater` (conformance: O24).
+    ClockBehind,
+}
+
+/// How things stand with one issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerState {
+    /// The issuer.
+    pub id: String,
+    /// Whether its statuses can be relied upon.
+    pub freshness: Freshness,
+    /// Until when somebody can sign for it; `None` if nobody can.
+    pub signer_not_after: Option<Timestamp>,
+}
+
+/// The responder. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct Responder {
+    options: ResponderOptions,
+    issuers: ArcSwap<Vec<Arc<Issuer>>>,
+    /// Held while issuers or their signers are exchanged, so that neither gets lost.
+    exchange: Mutex<()>,
+    replica: Replica,
+    cache: AnswerCache,
+    metrics: Metrics,
+    /// In seconds since 1970.
+    last_produced_at: AtomicI64,
+}
+
+impl Responder {
+    /// One that serves no issuer yet.
+    pub fn new(options: ResponderOptions) -> Self {
+        Responder {
+            issuers: ArcSwap::default(),
+            exchange: Mutex::default(),
+            replica: Replica::default(),
+            cache: AnswerCache::new(options.cached_answers),
+            metrics: Metrics::default(),
+            last_produced_at: AtomicI64::new(options.last_produced_at.map_or(i64::MIN, Timestamp::unix_seconds)),
+            options,
+        }
+    }
+
+    /// Serves these issuers from now on. Those that were served before keep their signers.
+    ///
+    /// # Errors
+    /// [`Error::TooManyIssuers`].
+    pub fn set_issuers(&self, issuers: Vec<ResponderIssuer>) -> Result<(), Error> {
+        let _exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.issuers.load_full();
+        let mut after = Vec::with_capacity(issuers.len());
+        for ResponderIssuer { description, policy } in issuers {
+            let same = |issuer: &&Arc<Issuer>| {
+                issuer.description.id == description.id && issuer.description.public_key == description.public_key
+            };
+            let signers = before.iter().find(same).map(|issuer| issuer.signers.load_full()).unwrap_or_default();
+            after.push(Arc::new(Issuer {
+                index: self.replica.issuer_index(&description.id)?,
+                hashes: IssuerHashes::new(&description.subject_der, &description.public_key),
+                description,
+                policy,
+                signers: ArcSwap::new(signers),
+            }));
+        }
+        self.issuers.store(Arc::new(after));
+        self.cache.clear();
+        Ok(())
+    }
+
+    /// Puts these signers in the place of an issuer's, the preferred one first, without a gap: answers that are being
+    /// signed are finished by the old ones (conformance: O12, O22). The old signers' cached answers stay; they end in
+    /// time (conformance: O13).
+    ///
+    /// # Errors
+    /// [`Error::UnknownIssuer`].
+    pub fn set_signers(&self, issuer: &str, signers: Vec<IssuerSigner>) -> Result<(), Error> {
+        let _exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        let issuers = self.issuers.load();
+        let found = issuers.iter().find(|known| known.description.id == issuer);
+        let found = found.ok_or_else(|| Error::UnknownIssuer(issuer.to_owned()))?;
+        found.signers.store(Arc::new(signers.into_iter().map(Arc::new).collect()));
+        Ok(())
+    }
+
+    /// Takes the next entry of the feed. From the moment this returns no answer says otherwise.
+    ///
+    /// # Errors
+    /// As [`Replica::apply`].
+    pub fn apply(&self, sequence: u64, entry: &StatusEntry) -> Result<(), Error> {
+        if let Some((issuer, serial)) = self.replica.apply(sequence, entry)? {
+            self.cache.forget(issuer, serial);
+        }
+        Ok(())
+    }
+
+    /// Takes a heartbeat of the feed: "nothing newer than `position` as of `as_of`".
+    ///
+    /// # Errors
+    /// As [`Replica::heartbeat`].
+    pub fn heartbeat(&self, position: FeedPosition, as_of: Timestamp) -> Result<(), Error> {
+        self.replica.heartbeat(position, as_of)
+    }
+
+    /// Takes a snapshot of the feed.
+    ///
+    /// # Errors
+    /// As [`Replica::load_snapshot`].
+    pub fn load_snapshot(
+        &self,
+        position: FeedPosition,
+        as_of: Timestamp,
+        entries: impl IntoIterator<Item = StatusEntry>,
+    ) -> Result<usize, Error> {
+        let loaded = self.replica.load_snapshot(position, as_of, entries);
+        // Also when it broke off: whatever is kept was said by the state before.
+        self.cache.clear();
+        loaded
+    }
+
+    /// Forgets certificates whose status is kept no longer: those that ended more than their issuer's retention ago.
+    /// Returns how many.
+    pub fn forget_expired(&self, now: Timestamp) -> usize {
+        let longest = self.issuers.load().iter().map(|issuer| issuer.policy.retention).max();
+        self.replica.forget_expired(now.minus(longest.unwrap_or_default()))
+    }
+
+    /// The replica.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How many answers are kept.
+    pub fn cached_answers(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// What a request may cost.
+    pub fn limits(&self) -> &OcspLimits {
+        &self.options.limits
+    }
+
+    /// The producedAt of the last answer, to be kept for the next run (conformance: O24).
+    pub fn last_produced_at(&self) -> Option<Timestamp> {
+        match self.last_produced_at.load(Ordering::Acquire) {
+            i64::MIN => None,
+            seconds => Some(Timestamp::from_unix_seconds(seconds)),
+        }
+    }
+
+    /// How things stand, issuer by issuer: for readiness, logs and metrics.
+    pub fn state(&self, now: Timestamp) -> Vec<IssuerState> {
+        let state = |issuer: &Arc<Issuer>| IssuerState {
+            id: issuer.description.id.clone(),
+            freshness: self.freshness(issuer, now),
+            signer_not_after: issuer.signer(&[], now).map(|(signer, _)| signer.not_after()),
+        };
+        self.issuers.load().iter().map(state).collect()
+    }
+
+    /// Answers a request. Blocks while the signature is made.
+    pub fn answer(&self, request: &[u8], now: Timestamp) -> Answer {
+        match self.prepare(request, now) {
+            Prepared::Ready(answer) => answer,
+            Prepared::Sign(signing) => self.finish(*signing),
+            Prepared::ClockBehind => self.refuse_clock(),
+        }
+    }
+
+    /// Does all but the signature.
+    pub fn prepare(&self, request: &[u8], now: Timestamp) -> Prepared {
+        match self.try_prepare(request, now) {
+            Ok(prepared) => prepared,
+            Err(status) => Prepared::Ready(self.counted(Answer::error(status))),
+        }
+    }
+
+    /// The answer when the clock is behind the last producedAt.
+    // conformance: O24
+    pub(crate) fn refuse_clock(&self) -> Answer {
+        self.metrics.clock_behind.set(true);
+        self.counted(Answer::error(ErrorStatus::TryLater))
+    }
+
+    /// The answer when there is nobody to sign in time.
+    // conformance: O26
+    pub(crate) fn refuse_busy(&self) -> Answer {
+        self.metrics.signing_failures.add_one();
+        self.counted(Answer::error(ErrorStatus::TryLater))
+    }
+
+    fn counted(&self, answer: Answer) -> Answer {
+        self.metrics.count(answer.kind);
+        answer
+    }
+
+    fn freshness(&self, issuer: &Issuer, now: Timestamp) -> Freshness {
+        self.replica.freshness(now, self.options.stale_after, issuer.policy.withhold_after)
+    }
+
+    fn try_prepare(&self, request: &[u8], now: Timestamp) -> Result<Prepared, ErrorStatus> {
+        let parsed = OcspRequest::from_der(request, &self.options.limits).map_err(|_| ErrorStatus::MalformedRequest)?;
+        let issuer = self.find_issuer(parsed.cert_ids())?;
+        if self.freshness(&issuer, now) == Freshness::Withheld {
+            self.metrics.withheld.add_one();
+            return Err(ErrorStatus::TryLater);
+        }
+        let (signer, is_default) = issuer.signer(parsed.preferred_algorithms(), now).ok_or(ErrorStatus::TryLater)?;
+        let cache_key = if is_default { cache_key(&issuer, &parsed) } else { None };
+        if let Some(key) = cache_key
+            && let Some(cached) = self.cache.get(&key, now)
+            && now < cached.refresh_at
+        {
+            self.metrics.cache_hits.add_one();
+            return Ok(Prepared::Ready(self.counted(from_cache(&cached, &issuer, now))));
+        }
+
+        let content = self.content(&issuer, &signer, &parsed, now)?;
+        if self.last_produced_at.fetch_max(now.unix_seconds(), Ordering::AcqRel) > now.unix_seconds() {
+            return Ok(Prepared::ClockBehind);
+        }
+        self.metrics.clock_behind.set(false);
+        let keep = match (cache_key, parsed.cert_ids()) {
+            (Some(key), [cert_id]) if content.kind != AnswerKind::Unknown => Some((key, cert_id.der().to_vec())),
+            _ => None,
+        };
+        Ok(Prepared::Sign(Box::new(Signing {
+            request: Bytes::copy_from_slice(request),
+            now,
+            signer,
+            response: content.response,
+            seen: content.seen,
+            kind: content.kind,
+            times: content.times,
+            keep,
+            issuer,
+        })))
+    }
+
+    /// The one issuer that all of them are of: a delegate signs for one CA key only, so that a request across two is
+    /// `unauthorized`, like one about others (conformance: O6, O9, O10, O15).
+    fn find_issuer(&self, cert_ids: &[CertId<'_>]) -> Result<Arc<Issuer>, ErrorStatus> {
+        let issuers = self.issuers.load();
+        let mut asked = cert_ids
+            .iter()
+            .map(|cert_id| issuers.iter().find(|issuer| issuer.hashes.matches(cert_id) == IssuerMatch::Issuer));
+        let first = asked.next().flatten().ok_or(ErrorStatus::Unauthorized)?;
+        if asked.all(|issuer| issuer.is_some_and(|issuer| Arc::ptr_eq(issuer, first))) {
+            Ok(first.clone())
+        } else {
+            Err(ErrorStatus::Unauthorized)
+        }
+    }
+}
+
+/// Only an answer about one certificate and without a nonce can be given again.
+fn cache_key(issuer: &Issuer, request: &OcspRequest<'_>) -> Option<CacheKey> {
+    match (request.cert_ids(), request.nonce()) {
+        ([cert_id], None) => Some(CacheKey { issuer: issuer.index, serial: cert_id.serial()?, hash: cert_id.hash()? }),
+        _ => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! The keys that sign answers: a delegate of the CA, or the CA's own.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hsm::Signer;
+use pki::ocsp::DelegateCertificate;
+use pki::{IssuerDescription, Timestamp};
+
+use crate::Error;
+
+/// A key that may sign answers for one CA key (RFC 6960 4.2.2.2; conformance: O10).
+#[derive(Clone)]
+pub struct IssuerSigner {
+    signer: Arc<dyn Signer>,
+    certificate_der: Option<Vec<u8>>,
+    subject_der: Vec<u8>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    blocking: bool,
+}
+
+impl fmt::Debug for IssuerSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerSigner")
+            .field("key", self.signer.public_key())
+            .field("delegated", &self.certificate_der.is_some())
+            .field("not_after", &self.not_after)
+            .field("blocking", &self.blocking)
+            .finish_non_exhaustive()
+    }
+}
+
+impl IssuerSigner {
+    /// A delegate, with the certificate that `issuer` gave it. `blocking` says that a signature may take a while, as in
+    /// a token: it is then made on a thread of its own.
+    ///
+    /// # Errors
+    /// When the certificate is not as row O12 wants it, or is another key's.
+    // conformance: O10, O12
+    pub fn delegate(
+        signer: Arc<dyn Signer>,
+        certificate_der: Vec<u8>,
+        issuer: &IssuerDescription,
+        blocking: bool,
+    ) -> Result<Self, Error> {
+        let refused = |cause| Error::Delegate { issuer: issuer.id.clone(), cause };
+        let certificate = DelegateCertificate::from_der(&certificate_der, &issuer.subject_der, &issuer.public_key)
+            .map_err(refused)?;
+        certificate.check_own().map_err(refused)?;
+        if certificate.public_key() != signer.public_key() {
+            return Err(Error::SignerKey { issuer: issuer.id.clone() });
+        }
+        Ok(IssuerSigner {
+            signer,
+            certificate_der: Some(certificate_der),
+            subject_der: certificate.subject_der().to_vec(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after().min(issuer.not_after),
+            blocking,
+        })
+    }
+
+    /// The CA's own key.
+    ///
+    /// # Errors
+    /// [`Error::SignerKey`] when it is another.
+    pub fn issuer(signer: Arc<dyn Signer>, issuer: &IssuerDescription, blocking: bool) -> Result<Self, Error> {
+        if *signer.public_key() != issuer.public_key {
+            return Err(Error::SignerKey { issuer: issuer.id.clone() });
+        }
+        Ok(IssuerSigner {
+            signer,
+            certificate_der: None,
+            subject_der: issuer.subject_der.clone(),
+            not_before: Timestamp::EPOCH,
+            not_after: issuer.not_after,
+            blocking,
+        })
+    }
+
+    /// The key.
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.signer
+    }
+
+    /// The delegate's certificate, which goes into the answers.
+    pub fn certificate_der(&self) -> Option<&[u8]> {
+        self.certificate_der.as_deref()
+    }
+
+    /// The DER of the name by which it signs.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
+    /// When it may sign no longer (conformance: O13).
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// Whether its signatures are made on a thread of their own.
+    pub fn is_blocking(&self) -> bool {
+        self.blocking
+    }
+
+    /// Whether it may sign at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+}

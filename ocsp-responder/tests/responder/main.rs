@@ -1,0 +1,8 @@
+//! The responder, row by row of conformance.md, and asked by real clients.
+
+mod answers;
+mod caching;
+mod clients;
+mod http;
+mod support;
+mod time;

@@ -1,0 +1,117 @@
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../config/profiles/profiles.toml");
+
+fn shipped() -> ProfileSet {
+    ProfileSet::load(SHIPPED, "profiles.toml").unwrap()
+}
+
+/// The shipped text with a change to the section of one profile.
+fn changed(profile: &str, from: &str, to: &str) -> String {
+    let start = SHIPPED.find(&format!("name = \"{profile}\"")).unwrap();
+    let end = SHIPPED[start..].find("[[profile]]").map_or(SHIPPED.len(), |length| start + length);
+    let section = &SHIPPED[start..end];
+    assert!(section.contains(from), "{from} is not in {profile}");
+    [&SHIPPED[..start], &section.replacen(from, to, 1), &SHIPPED[end..]].concat()
+}
+
+#[test]
+fn every_purpose_ships_with_a_profile_of_its_name() {
+    let profiles = shipped();
+    for purpose in Purpose::ALL {
+        assert_eq!(profiles.get(purpose.name()).unwrap().purpose(), purpose);
+    }
+    assert_eq!(profiles.iter().count(), Purpose::ALL.len());
+    let card = profiles.get("card-authentication").unwrap();
+    assert_eq!(card.life(), Duration::from_secs(730 * 86_400));
+    assert_eq!(card.jitter(), Duration::from_secs(30 * 86_400));
+    assert_eq!(profiles.purpose_of(card.policies()), Some(Purpose::CardAuthentication));
+    assert_eq!(profiles.purpose_of(profiles.get("issuing-ca").unwrap().policies()), None);
+}
+
+#[test]
+fn the_version_is_that_of_the_text() {
+    let profiles = shipped();
+    assert_eq!(profiles.version(), data_encoding::HEXLOWER.encode(&Sha256::digest(SHIPPED)));
+    let other = ProfileSet::load(&format!("{SHIPPED}\n"), "profiles.toml").unwrap();
+    assert_ne!(profiles.version(), other.version());
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let text = changed("card-signing", "life = \"730d\"", "life = \"730d\"\nlifes = \"1d\"");
+    let line = text.lines().position(|line| line.starts_with("lifes")).unwrap() + 1;
+    let error = ProfileSet::load(&text, "my.toml").unwrap_err();
+    assert!(matches!(error, ProfileError::Syntax { line: Some(at), .. } if at == line), "{error}");
+    assert!(error.to_string().starts_with(&format!("my.toml:{line}: unknown field `lifes`")), "{error}");
+}
+
+#[test]
+fn a_broken_rule_names_file_line_profile_and_remedy() {
+    let text = changed("card-signing", "key_usage = [\"contentCommitment\"]", "key_usage = [\"digitalSignature\"]");
+    let start = text.find("name = \"card-signing\"").unwrap();
+    let line = text[..start].lines().count()
+        + text[start..].lines().position(|line| line.starts_with("key_usage")).unwrap()
+        + 1;
+    let error = ProfileSet::load(&text, "my.toml").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!(
+            "my.toml:{line}: profile \"card-signing\", key_usage: a card-signing has contentCommitment only; \
+             write key_usage = [\"contentCommitment\"]"
+        )
+    );
+}
+
+#[test]
+fn rules_that_no_profile_may_break() {
+    let any = "extended_key_usage = [\"anyExtendedKeyUsage\"]";
+    for (profile, from, to, rule) in [
+        // conformance: E4
+        ("card-authentication", "[\"digitalSignature\"]", "[\"digitalSignature\", \"keyCertSign\"]", "E4"),
+        ("card-authentication", "life =", "path_length = 0\nlife =", "E4"),
+        // conformance: E5
+        ("card-authentication", "[\"digitalSignature\"]", "[\"keyEncipherment\"]", "E5"),
+        // conformance: E6
+        ("card-signing", "\"OU\"", "\"O\"", "E6"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.2.3\", \"1.2.3\"]", "E6"),
+        // conformance: E7
+        ("ra-station", "policies = [\"1.3.6.1.4.1.99999.1.4\"]", "policies = []", "E7"),
+        ("ra-station", "crldp = true", "crldp = false", "E7"),
+        ("issuing-ca", "aia = true", "aia = false", "E7"),
+        // conformance: O12
+        ("ocsp-signer", "ocsp_no_check = true", "ocsp_no_check = false", "O12"),
+        ("ocsp-signer", "aia = false", "aia = true", "O12"),
+        ("ocsp-signer", "[\"OCSPSigning\"]", "[\"OCSPSigning\", \"clientAuth\"]", "O12"),
+        ("ra-station", "[\"clientAuth\"]", "[\"clientAuth\", \"OCSPSigning\"]", "O12"),
+        ("ra-station", "extended_key_usage = [\"clientAuth\"]", any, "any use is no use"),
+        ("ra-station", "[\"clientAuth\"]", "[\"clientAuth\", \"serverAuth\"]", "not serverAuth"),
+        ("card-signing", "policies =", "extended_key_usage = [\"clientAuth\"]\npolicies =", "logs nobody in"),
+        ("card-signing", "key_types", "san = [\"upn\"]\nkey_types", "no alternative name"),
+        ("card-signing", "\"{user_id}\"", "\"x{user_id}\"", "serialNumber is the user_id"),
+        ("temporary-card", "life = \"72h\"", "life = \"73h\"", "3 days at most"),
+        ("card-signing", "jitter = \"30d\"", "jitter = \"730d\"", "not less than the life"),
+        ("card-signing", "life = \"730d\"", "life = \"0s\"", "a life of nothing"),
+        ("card-signing", "life = \"730d\"", "life = \"two years\"", "no length of time"),
+        ("card-signing", "{given}", "{nickname}", "no field of the registry"),
+        ("card-signing", "{given}", "{given", "no field of the registry"),
+        ("card-signing", "\"P-384\"", "\"P-521\"", "no key type"),
+        ("root-ca", "[\"keyCertSign\", \"cRLSign\"]", "[\"cRLSign\"]", "keyCertSign and cRLSign"),
+        ("issuing-ca", "path_length = 0", "path_length = 1", "no other CA"),
+        ("relying-client", "99999.1.8", "99999.1.4", "belongs to profile \"ra-station\""),
+        ("relying-client", "name = \"relying-client\"", "name = \"ra-station\"", "two profiles"),
+        ("relying-client", "name = \"relying-client\"", "name = \"Relying\"", "lower-case"),
+        ("relying-client", "purpose = \"relying-client\"", "purpose = \"relying\"", "no purpose"),
+        ("service-tls", "san_required = true", "san_required = false", "alternative names"),
+    ] {
+        let error = ProfileSet::load(&changed(profile, from, to), "my.toml").unwrap_err();
+        assert!(error.to_string().contains(rule), "{profile}: {to}: {error}");
+        assert!(matches!(error, ProfileError::Rule { line: 2.., .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_text_is_refused() {
+    assert!(matches!(ProfileSet::load("", "my.toml"), Err(ProfileError::Syntax { .. })));
+    assert!(matches!(ProfileSet::load("[[profile]]\nname = 1", "my.toml"), Err(ProfileError::Syntax { .. })));
+}

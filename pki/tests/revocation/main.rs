@@ -1,0 +1,6 @@
+//! CRLs and OCSP messages, judged by other implementations: OpenSSL, x509-cert and x509-ocsp.
+
+mod ca;
+mod crl;
+mod ocsp_client;
+mod ocsp_request;

@@ -1,0 +1,238 @@
+//! Who calls: a station by its TLS certificate, an operator by a session; and the authorised request, which is the only
+//! way to the domain.
+
+use std::sync::Arc;
+
+use audit::Target;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use ca::certificate::{self, CertificateState, Holder};
+use data_encoding::BASE64URL_NOPAD;
+use http::request::Parts;
+use pki::certificate::ParsedCertificate;
+use ra::policy::operation::Operation;
+use ra::policy::{self, On, Operator, Permit};
+use ra::{enrolment, session};
+
+use crate::failure::Failure;
+use crate::idempotency::{Call, Repeatable, Reply};
+use crate::service::Service;
+
+/// The client's certificate of a TLS connection, DER; put into each request by the door.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(pub Option<Arc<[u8]>>);
+
+/// A station whose certificate was good when this request came in.
+#[derive(Clone, Debug)]
+pub struct StationIdentity(pub String);
+
+/// Lets stations through. The status of a client certificate is looked at for every request, not once per connection.
+pub async fn require_station(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<PeerCertificate>().and_then(|peer| peer.0.clone());
+    let station = match peer {
+        None => Err(Failure::new(
+            401,
+            "client-certificate",
+            "A client certificate is needed",
+            "this door is for enrolled stations: enrol with a code from `cardinal station enrol`, then connect with the \
+             station's certificate",
+        )),
+        Some(der) => service.run(move |service| station(service, &der)).await,
+    };
+    match station {
+        Ok(station) => {
+            request.extensions_mut().insert(station);
+            next.run(request).await
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn station(service: &Service, der: &[u8]) -> Result<StationIdentity, Failure> {
+    let refuse = |status: u16, detail: &str| {
+        Failure::new(status, "client-certificate", "The client certificate is not accepted", detail)
+    };
+    let store = service.store.as_ref();
+    let parsed = ParsedCertificate::from_der(der).map_err(|_| refuse(401, "the client certificate cannot be read"))?;
+    let Some(record) = certificate::find(store, &parsed, der)? else {
+        return Err(refuse(401, "the client certificate is not one of this deployment"));
+    };
+    match record.state {
+        CertificateState::Good { .. } if record.is_usable(service.now()) => {}
+        CertificateState::Good { .. } => return Err(refuse(401, "the client certificate has expired")),
+        CertificateState::OnHold { .. } => return Err(refuse(401, "the client certificate is on hold")),
+        _ => return Err(refuse(401, "the client certificate is revoked or was never confirmed")),
+    }
+    let Holder::Station { name } = record.holder else {
+        return Err(refuse(403, "this call is for stations: it takes a station's certificate, not a card's"));
+    };
+    match enrolment::station(store, &name)? {
+        Some(station) if station.record.certificate == record.id => Ok(StationIdentity(name)),
+        _ => Err(refuse(401, "another certificate has taken the place of this station's")),
+    }
+}
+
+/// A call from a station: its head and its body.
+#[derive(Debug)]
+pub struct Caller {
+    station: String,
+    session: Option<String>,
+    idempotency_key: Option<String>,
+    target: String,
+}
+
+impl FromRequestParts<Arc<Service>> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Failure> {
+        let Some(StationIdentity(station)) = parts.extensions.get::<StationIdentity>().cloned() else {
+            return Err(Failure::internal("a route without the station's guard"));
+        };
+        let text = |name: &str| -> Result<Option<String>, Failure> {
+            match parts.headers.get(name).map(|value| value.to_str()) {
+                None => Ok(None),
+                Some(Ok(value)) => Ok(Some(value.to_owned())),
+                Some(Err(_)) => {
+                    let detail = format!("the header {name} has characters that it cannot have");
+                    Err(Failure::new(400, "header", "A header cannot be read", detail))
+                }
+            }
+        };
+        Ok(Caller {
+            station,
+            session: text(api::SESSION_HEADER)?,
+            idempotency_key: text(api::IDEMPOTENCY_HEADER)?,
+            target: format!("{} {}", parts.method, parts.uri.path()),
+        })
+    }
+}
+
+/// A request that was found to be permitted. Its permit opens the domain.
+#[derive(Debug)]
+pub struct AuthorisedRequest<O, T> {
+    /// The permission.
+    pub permit: Permit<O>,
+    /// The station.
+    pub station: String,
+    /// The body.
+    pub body: T,
+    /// Its idempotency key.
+    pub repeatable: Repeatable,
+}
+
+/// A call whose operator is known.
+#[derive(Debug)]
+pub struct OperatorCall<'a> {
+    service: &'a Service,
+    caller: &'a Caller,
+    operator: Operator,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("name", &self.config.service.name).finish_non_exhaustive()
+    }
+}
+
+impl Caller {
+    /// The station's name.
+    pub fn station(&self) -> &str {
+        &self.station
+    }
+
+    /// For audit records of what the station does without an operator.
+    pub fn station_actor(&self) -> audit::Actor {
+        audit::Actor { station: Some(self.station.clone()), ..audit::Actor::default() }
+    }
+
+    /// The session's token, as octets.
+    pub(crate) fn token(&self) -> Result<Vec<u8>, Failure> {
+        let token = self.session.as_deref().ok_or(ra::Error::NoSession)?;
+        BASE64URL_NOPAD.decode(token.as_bytes()).map_err(|_| ra::Error::NoSession.into())
+    }
+
+    /// The operator, by the session.
+    ///
+    /// # Errors
+    /// 401 when there is no session, or it has ended.
+    pub fn operator<'a>(&'a self, service: &'a Service) -> Result<OperatorCall<'a>, Failure> {
+        let token = self.token()?;
+        let times = service.session_times();
+        let (_, operator) = service.commit(|now| {
+            let (session, used) = session::find(service.store.as_ref(), &token, &self.station, times, now)?;
+            let batch = used.unwrap_or_else(|| ca::batch(now));
+            Ok((batch, session.operator()))
+        })?;
+        Ok(OperatorCall { service, caller: self, operator })
+    }
+
+    /// Looks the idempotency key up, for a call without an operator.
+    ///
+    /// # Errors
+    /// As [`Repeatable::begin`].
+    pub fn repeatable(&self, service: &Service, body: &[u8]) -> Result<Result<Repeatable, Reply>, Failure> {
+        self.begin(service, "", body)
+    }
+
+    fn begin(&self, service: &Service, operator: &str, body: &[u8]) -> Result<Result<Repeatable, Reply>, Failure> {
+        let now = service.now();
+        let call =
+            Call { station: &self.station, operator, target: &self.target, key: self.idempotency_key.as_deref(), body };
+        let expires = now.plus(service.config.times.idempotency);
+        Repeatable::begin(service.store.as_ref(), call, service.authority.owner(), expires, now)
+    }
+}
+
+impl OperatorCall<'_> {
+    /// Who calls.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Permission to look at something. A refusal is recorded.
+    ///
+    /// # Errors
+    /// 403 with the rule.
+    pub fn permit<O: Operation>(&self, on: On<'_>, targets: &[Target]) -> Result<Permit<O>, Failure> {
+        let service = self.service;
+        match policy::authorise::<O>(&service.policy, service.store.as_ref(), &self.operator, on) {
+            Ok(permit) => Ok(permit),
+            Err(ra::Error::Refused(refusal)) => {
+                service.metrics.refusals.inc();
+                let actor = self.operator.actor();
+                service.commit(|now| Ok((refusal.recorded(&actor, targets, now)?, ())))?;
+                Err(ra::Error::Refused(refusal).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Permission to change something; then the idempotency key is looked up. An answer that was given already comes as
+    /// `Ok(Err(reply))`.
+    ///
+    /// # Errors
+    /// 403 with the rule, or as [`Repeatable::begin`].
+    pub fn authorise<O: Operation, T>(
+        &self,
+        on: On<'_>,
+        targets: &[Target],
+        raw: &Bytes,
+        body: T,
+    ) -> Result<Result<AuthorisedRequest<O, T>, Reply>, Failure> {
+        let permit = self.permit::<O>(on, targets)?;
+        let station = self.caller.station.clone();
+        let repeatable = self.caller.begin(self.service, self.operator.person.as_str(), raw)?;
+        Ok(repeatable.map(|repeatable| AuthorisedRequest { permit, station, body, repeatable }))
+    }
+}
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// 400 with the place where it is wrong.
+pub fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| Failure::new(400, "body", "The body cannot be read", format!("the JSON body: {error}")))
+}

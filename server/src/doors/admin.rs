@@ -1,0 +1,323 @@
+//! The admin socket: what is done on the server's own machine, by the service's own user or root.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api::EnrolmentCode;
+use api::admin::{
+    AuditView, BackupReply, BackupRequest, CodeReply, CrlReply, CrlStatus, OperatorReply, OperatorRequest,
+    OrganisationRequest, StationCodeRequest,
+};
+use axum::extract::{Query, State};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use ra::enrolment::{self, FirstOperator};
+use ra::organisation::{self, Organisation};
+use ra::person::Registration;
+use ra::policy::{Permit, operation};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+use super::{DoorLimits, serve};
+use crate::caller::json;
+use crate::failure::Failure;
+use crate::idempotency::Reply;
+use crate::service::Service;
+use crate::{crls, status};
+
+/// The account at the other end of the socket.
+#[derive(Clone, Copy, Debug)]
+struct Account(u32);
+
+impl Account {
+    fn local(self) -> String {
+        format!("uid {}", self.0)
+    }
+
+    fn actor(self) -> audit::Actor {
+        audit::Actor { local: Some(self.local()), ..audit::Actor::default() }
+    }
+}
+
+/// The router of the admin socket.
+pub fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/status", get(show_status))
+        .route("/organisations", post(add_organisation))
+        .route("/station-codes", post(station_code))
+        .route("/operators", post(operator))
+        .route("/crls", post(publish_crls))
+        .route("/backup", post(backup))
+        .route("/audit", get(audit_records))
+        .fallback(async || Failure::new(404, "not-found", "Not found", "there is no such call on this socket"))
+        .with_state(service)
+}
+
+async fn show_status(State(service): State<Arc<Service>>) -> Result<Reply, Failure> {
+    service.run(|service| Reply::json(200, &status::status(service)?)).await
+}
+
+async fn add_organisation(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+    body: Bytes,
+) -> Result<Reply, Failure> {
+    service
+        .run(move |service| {
+            let request: OrganisationRequest = json(&body)?;
+            let organisation = Organisation {
+                code: request.code.parse()?,
+                name: request.name.clone(),
+                parent: request.parent.as_deref().map(str::parse).transpose()?,
+            };
+            let actor = account.actor();
+            let store = service.store.as_ref();
+            service.commit(|now| Ok((organisation::add(store, &organisation, &actor, now)?, ())))?;
+            Reply::json(201, &request)
+        })
+        .await
+}
+
+fn code_text(service: &Service, secret: [u8; enrolment::SECRET_OCTETS]) -> String {
+    let mut ca_fingerprint = [0; api::code::PART_OCTETS];
+    ca_fingerprint.copy_from_slice(&Sha256::digest(&service.root_der)[..api::code::PART_OCTETS]);
+    EnrolmentCode { secret, ca_fingerprint }.to_string()
+}
+
+async fn station_code(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+    body: Bytes,
+) -> Result<Reply, Failure> {
+    service
+        .run(move |service| {
+            let request: StationCodeRequest = json(&body)?;
+            let organisation = request.organisation.parse()?;
+            let permit = Permit::<operation::StationEnrol>::on_this_machine(account.local());
+            let life = service.config.times.enrolment_code;
+            let (_, (secret, expires)) = service.commit(|now| {
+                let (batch, secret, expires) = enrolment::station_code(
+                    service.store.as_ref(),
+                    &permit,
+                    &request.name,
+                    &organisation,
+                    life,
+                    now,
+                    &service.random,
+                )?;
+                Ok((batch, (secret, expires)))
+            })?;
+            Reply::json(201, &CodeReply { code: code_text(service, secret), expires: expires.to_string() })
+        })
+        .await
+}
+
+async fn operator(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+    body: Bytes,
+) -> Result<Reply, Failure> {
+    service
+        .run(move |service| {
+            let request: OperatorRequest = json(&body)?;
+            let role = request.role.parse()?;
+            let organisation: ra::OdsCode = request.organisation.parse()?;
+            let witnesses = request.witnesses.iter().map(|name| name.trim()).collect::<Vec<_>>().join(" and ");
+            let permit = Permit::<operation::RoleAppoint>::on_this_machine(format!(
+                "{}, vouched for by {witnesses}",
+                account.local()
+            ));
+            let life = service.config.times.enrolment_code;
+            let (_, (person, secret, expires)) = service.commit(|now| {
+                let operator = FirstOperator {
+                    registration: Registration {
+                        given_name: request.given_name.clone(),
+                        family_name: request.family_name.clone(),
+                        organisation: organisation.clone(),
+                    },
+                    role,
+                    witnesses: request.witnesses.clone(),
+                    terms_version: request.terms_version.clone(),
+                };
+                let store = service.store.as_ref();
+                let (batch, person, secret, expires) =
+                    enrolment::first_operator(store, &permit, operator, life, now, &service.random)?;
+                Ok((batch, (person, secret, expires)))
+            })?;
+            let reply = OperatorReply {
+                user_id: person.user_id.to_string(),
+                code: code_text(service, secret),
+                expires: expires.to_string(),
+            };
+            Reply::json(201, &reply)
+        })
+        .await
+}
+
+async fn publish_crls(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+) -> Result<Reply, Failure> {
+    service
+        .run(move |service| {
+            let mut published = Vec::new();
+            for issuer in service.authority.issuers() {
+                let crl = crls::publish(service, &issuer.record().id, &account.actor())?;
+                published.push(CrlStatus {
+                    issuer: crl.issuer,
+                    number: crl.number,
+                    entries: crl.entries as u64,
+                    next_update: crl.next_update.to_string(),
+                });
+            }
+            Reply::json(200, &CrlReply { crls: published })
+        })
+        .await
+}
+
+async fn backup(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+    body: Bytes,
+) -> Result<Reply, Failure> {
+    service
+        .run(move |service| {
+            let request: BackupRequest = json(&body)?;
+            let path = PathBuf::from(&request.path);
+            if !path.is_absolute() {
+                return Err(ra::Error::invalid("path", "must be an absolute path on the server's machine").into());
+            }
+            let summary = write_backup(service, &path)?;
+            service.commit(|now| {
+                let record = audit::AuditRecord::new(now, account.actor(), "store.backup", audit::Outcome::Done)
+                    .fact("sha256", HEXLOWER.encode(&summary.sha256))
+                    .fact("feed_sequence", summary.position.sequence);
+                let mut batch = ca::batch(now);
+                ca::record(&mut batch, &record)?;
+                Ok((batch, ()))
+            })?;
+            let reply = BackupReply {
+                path: request.path,
+                bytes: summary.bytes,
+                rows: summary.frames,
+                feed_epoch: summary.position.epoch,
+                feed_sequence: summary.position.sequence,
+                sha256: HEXLOWER.encode(&summary.sha256),
+            };
+            Reply::json(201, &reply)
+        })
+        .await
+}
+
+/// Writes beside the target, and renames when it is whole: a backup that has its name is one.
+fn write_backup(service: &Service, path: &Path) -> Result<store::BackupSummary, Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let refuse = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::new(422, "backup", "The backup was not made", format!("{}: {error}", path.display()))
+    };
+    if path.exists() {
+        return Err(refuse(path, &"there is a file of this name already; name another"));
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let part = path.with_file_name(name);
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
+    let file = file.map_err(|error| refuse(&part, &error))?;
+    let mut out = io::BufWriter::new(file);
+    let written =
+        service.store.backup(&mut out, &mut |_| {}).map_err(|error| refuse(&part, &error)).and_then(|summary| {
+            let file = out.into_inner().map_err(|error| refuse(&part, &error))?;
+            file.sync_all().map_err(|error| refuse(&part, &error))?;
+            std::fs::rename(&part, path).map_err(|error| refuse(path, &error))?;
+            Ok(summary)
+        });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditPage {
+    #[serde(default)]
+    from: u64,
+    limit: Option<usize>,
+}
+
+async fn audit_records(State(service): State<Arc<Service>>, Query(page): Query<AuditPage>) -> Result<Reply, Failure> {
+    service
+        .run(move |service| {
+            let most = usize::try_from(service.config.limits.page_max).unwrap_or(200);
+            let limit = page.limit.unwrap_or(most).clamp(1, most);
+            let mut items = Vec::new();
+            for (index, bytes) in service.store.audit(page.from, limit)? {
+                items.push(audit_view(index, &bytes)?);
+            }
+            let end = page.from + items.len() as u64;
+            let next = (end < service.store.audit_len()).then(|| end.to_string());
+            Reply::json(200, &api::Page { items, next })
+        })
+        .await
+}
+
+fn audit_view(index: u64, bytes: &[u8]) -> Result<AuditView, Failure> {
+    let record = audit::AuditRecord::decode(bytes).map_err(Failure::internal)?;
+    let outcome = match &record.outcome {
+        audit::Outcome::Intent => "intent".to_owned(),
+        audit::Outcome::Done => "done".to_owned(),
+        audit::Outcome::Refused { rule } => format!("refused: {rule}"),
+        audit::Outcome::Failed { cause } => format!("failed: {cause}"),
+    };
+    Ok(AuditView {
+        index,
+        time: record.time.to_string(),
+        actor: record.actor.to_string(),
+        operation: record.operation,
+        targets: record.targets.iter().map(|target| format!("{} {}", target.kind, target.id)).collect(),
+        outcome,
+        facts: record.facts,
+        follows: record.follows,
+    })
+}
+
+/// Opens the socket, readable and writable by its owner only. One that an earlier process left is removed: the store's
+/// lock has shown that it is gone.
+///
+/// # Errors
+/// The operating system's.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves the socket until `stop`. Who is neither root nor the service's own user is turned away.
+pub async fn run(listener: UnixListener, router: Router, limits: DoorLimits, stop: watch::Receiver<bool>) {
+    let own = rustix::process::geteuid().as_raw();
+    let accept = async || {
+        let (stream, _) = listener.accept().await?;
+        let router = router.clone();
+        Ok(async move {
+            let uid = stream.peer_cred().ok()?.uid();
+            if uid != own && uid != 0 {
+                tracing::warn!(uid, "the admin socket is for the service's own user and root");
+                return None;
+            }
+            Some((stream, router.layer(Extension(Account(uid)))))
+        })
+    };
+    serve("admin", accept, limits, stop).await;
+}

@@ -1,0 +1,111 @@
+//! The API door: TLS, with a client certificate where there is one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::{Extension, Router};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::{DoorLimits, serve};
+use crate::caller::PeerCertificate;
+use crate::failure::Failure;
+
+/// The door's certificate, which can be replaced while it is open.
+#[derive(Debug)]
+pub struct DoorCertificate(ArcSwap<CertifiedKey>);
+
+impl DoorCertificate {
+    /// From a chain, DER, the door's own certificate first, and its PKCS#8 key.
+    ///
+    /// # Errors
+    /// When the key does not fit.
+    pub fn new(chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<Self, Failure> {
+        Ok(DoorCertificate(ArcSwap::from_pointee(certified_key(chain, pkcs8)?)))
+    }
+
+    /// Replaces it; connections that are open stay open.
+    ///
+    /// # Errors
+    /// When the key does not fit.
+    pub fn replace(&self, chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<(), Failure> {
+        self.0.store(Arc::new(certified_key(chain, pkcs8)?));
+        Ok(())
+    }
+}
+
+fn certified_key(chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<CertifiedKey, Failure> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.to_vec()));
+    let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(Failure::internal)?;
+    let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let certified = CertifiedKey::new(chain, key);
+    certified.keys_match().map_err(Failure::internal)?;
+    Ok(certified)
+}
+
+impl ResolvesServerCert for DoorCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+/// The TLS configuration: client certificates of `client_issuers` are asked for and verified, and not demanded, since
+/// enrolment has none.
+///
+/// # Errors
+/// When an issuer's certificate cannot be a trust anchor.
+pub fn tls_config(certificate: Arc<DoorCertificate>, client_issuers: &[Vec<u8>]) -> Result<Arc<ServerConfig>, Failure> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for der in client_issuers {
+        roots.add(CertificateDer::from(der.clone())).map_err(Failure::internal)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(Failure::internal)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Failure::internal)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Serves the API until `stop`.
+pub async fn run(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    limits: DoorLimits,
+    handshake: Duration,
+    stop: watch::Receiver<bool>,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let accept = async || {
+        let (stream, _) = listener.accept().await?;
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        Ok(async move {
+            let _ = stream.set_nodelay(true);
+            let stream = match tokio::time::timeout(handshake, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    tracing::info!(%error, "a TLS handshake failed");
+                    return None;
+                }
+                Err(_) => return None,
+            };
+            let peer = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let peer = PeerCertificate(peer.map(|der| Arc::from(der.as_ref())));
+            Some((stream, router.layer(Extension(peer))))
+        })
+    };
+    serve("api", accept, limits, stop).await;
+}

@@ -1,0 +1,80 @@
+//! Why the service does not start, or a command on the server's machine fails.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+
+/// What went wrong, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The policy file.
+    #[error(transparent)]
+    Policy(#[from] ra::policy::PolicyError),
+    /// The profile file.
+    #[error(transparent)]
+    Profiles(#[from] pki::profile::ProfileError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] hsm::Error),
+    /// The CA.
+    #[error(transparent)]
+    Ca(#[from] ca::Error),
+    /// The registry.
+    #[error(transparent)]
+    Ra(#[from] ra::Error),
+    /// A step that the API shares.
+    #[error("{}", .0.problem().detail)]
+    Step(Failure),
+    /// A file or directory.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// What was to be done.
+        what: &'static str,
+        /// With which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A port is taken.
+    #[error(
+        "{door} cannot listen on {address}: {source}; end what listens there, or set listen.{key} to another address"
+    )]
+    Listen {
+        /// Which door.
+        door: &'static str,
+        /// The key in the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no hierarchy yet.
+    #[error("{} holds no CA yet: run `cardinal init` first", .0.display())]
+    NotInitialised(PathBuf),
+    /// A background part did not start.
+    #[error("the service did not start: {0}")]
+    Start(String),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error::Step(failure)
+    }
+}
+
+impl Error {
+    /// For [`Result::map_err`].
+    pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::File { what, path, source }
+    }
+}

@@ -1,0 +1,132 @@
+//! What is counted, in the form that Prometheus reads.
+
+use ocsp_responder::Freshness;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::service::Service;
+
+/// The counters.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: Family<StatusLabel, Counter>,
+    /// Certificates that were issued.
+    pub certificates: Counter,
+    /// Issuances that were confirmed.
+    pub confirmations: Counter,
+    /// Issuances that were undone.
+    pub undone: Counter,
+    /// Calls and logins that were refused by a rule.
+    pub refusals: Counter,
+    /// CRLs that were published.
+    pub crls: Counter,
+    /// Background tasks that failed.
+    pub task_failures: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuerLabel {
+    issuer: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+impl Metrics {
+    /// One answered request of the API.
+    pub fn request(&self, status: u16) {
+        self.requests.get_or_create(&StatusLabel { status: u32::from(status) }).inc();
+    }
+}
+
+/// All metrics as text.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::with_prefix("cardinal");
+    let metrics = &service.metrics;
+    registry.register("api_requests", "Answered requests of the API, by status", metrics.requests.clone());
+    registry.register("certificates_issued", "Certificates that were signed", metrics.certificates.clone());
+    registry.register("issuances_confirmed", "Card issuances that were confirmed", metrics.confirmations.clone());
+    registry.register("issuances_undone", "Card issuances that came to nothing", metrics.undone.clone());
+    registry.register("refusals", "Calls and logins that a rule refused", metrics.refusals.clone());
+    registry.register("crls_published", "CRLs that were published", metrics.crls.clone());
+    registry.register("task_failures", "Background tasks that failed", metrics.task_failures.clone());
+
+    let now = service.now();
+    let gauge = |value: i64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
+        gauge
+    };
+    if let Ok(position) = service.store.feed_position() {
+        registry.register("feed_sequence", "Newest entry of the status feed", gauge(position.sequence as i64));
+        registry.register("feed_epoch", "Epoch of the status feed", gauge(position.epoch as i64));
+    }
+    registry.register("audit_records", "Audit records", gauge(service.store.audit_len() as i64));
+    registry.register(
+        "replica_certificates",
+        "Certificates that the OCSP responder knows",
+        gauge(service.responder.replica().len() as i64),
+    );
+    registry.register("ocsp_cached", "OCSP answers in the cache", gauge(service.responder.cached_answers() as i64));
+
+    let crl_age: Family<IssuerLabel, Gauge> = Family::default();
+    for crl in service.crls.all() {
+        let left = crl.next_update.unix_seconds() - now.unix_seconds();
+        crl_age.get_or_create(&IssuerLabel { issuer: crl.issuer.clone() }).set(left);
+    }
+    registry.register("crl_seconds_left", "Seconds until an issuer's CRL ends", crl_age);
+
+    let signer_left: Family<IssuerLabel, Gauge> = Family::default();
+    let fresh: Family<IssuerLabel, Gauge> = Family::default();
+    for state in service.responder.state(now) {
+        let label = IssuerLabel { issuer: state.id.clone() };
+        if let Some(end) = state.signer_not_after {
+            signer_left.get_or_create(&label).set(end.unix_seconds() - now.unix_seconds());
+        }
+        fresh.get_or_create(&label).set(i64::from(state.freshness == Freshness::Fresh));
+    }
+    registry.register("ocsp_signer_seconds_left", "Seconds until an OCSP signer's certificate ends", signer_left);
+    registry.register("ocsp_fresh", "1 while an issuer's status data is fresh", fresh);
+
+    let answers: Family<KindLabel, Counter> = Family::default();
+    let counted = service.responder.metrics();
+    for (kind, counter) in [
+        ("good", &counted.good),
+        ("revoked", &counted.revoked),
+        ("unknown", &counted.unknown),
+        ("several", &counted.several),
+        ("malformed_request", &counted.malformed_request),
+        ("internal_error", &counted.internal_error),
+        ("try_later", &counted.try_later),
+        ("unauthorized", &counted.unauthorized),
+        ("cache_hit", &counted.cache_hits),
+        ("signed", &counted.signed),
+        ("overtaken", &counted.overtaken),
+        ("withheld", &counted.withheld),
+        ("signing_failure", &counted.signing_failures),
+        ("http_refused", &counted.http_refused),
+    ] {
+        answers.get_or_create(&KindLabel { kind }).inc_by(counter.get());
+    }
+    let clock_behind = i64::from(counted.clock_behind.get());
+    registry.register("ocsp_clock_behind", "1 while the clock is behind the last answer", gauge(clock_behind));
+    registry.register("ocsp_answers", "OCSP answers and events, by kind", answers);
+
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}

@@ -1,0 +1,115 @@
+//! The API's routes. Each reads its body under a limit, gets its authorised request, and makes one call to the domain.
+
+mod cards;
+mod certificates;
+mod issuances;
+mod people;
+mod sessions;
+mod stations;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::caller::require_station;
+use crate::failure::Failure;
+use crate::service::Service;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Cardinal",
+        description = "The interface of RA stations. Every call needs TLS with a station's client certificate, but for \
+                       enrolment. Errors are problem details (RFC 9457). A call that changes something can be repeated \
+                       safely with an Idempotency-Key."
+    ),
+    modifiers(&SessionHeader)
+)]
+struct Document;
+
+struct SessionHeader;
+
+impl utoipa::Modify for SessionHeader {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+            "Cardinal-Session",
+            "The token of an operator's session.",
+        )));
+        components.add_security_scheme("session", scheme);
+    }
+}
+
+fn guarded() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new()
+        .routes(routes!(stations::describe))
+        .routes(routes!(sessions::challenge))
+        .routes(routes!(sessions::open))
+        .routes(routes!(sessions::close))
+        .routes(routes!(people::register, people::list))
+        .routes(routes!(people::show))
+        .routes(routes!(people::verify_identity))
+        .routes(routes!(people::accept_terms))
+        .routes(routes!(cards::allocate))
+        .routes(routes!(cards::show))
+        .routes(routes!(cards::suspend))
+        .routes(routes!(cards::resume))
+        .routes(routes!(cards::report_lost))
+        .routes(routes!(cards::cancel))
+        .routes(routes!(issuances::begin))
+        .routes(routes!(issuances::open))
+        .routes(routes!(issuances::show))
+        .routes(routes!(issuances::confirm))
+        .routes(routes!(issuances::abort))
+        .routes(routes!(certificates::show))
+}
+
+fn unguarded() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(stations::enrol))
+}
+
+/// The OpenAPI document of the interface, made from the code.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let document = OpenApiRouter::<Arc<Service>>::with_openapi(Document::openapi());
+    let (_, document) = document.nest(api::PREFIX, unguarded().merge(guarded())).split_for_parts();
+    document
+}
+
+/// The router of the API door.
+pub fn router(service: Arc<Service>) -> Router {
+    let body_limit = service.config.limits.body_bytes;
+    let (open, _) = OpenApiRouter::new().nest(api::PREFIX, unguarded()).split_for_parts();
+    let (guarded, _) = OpenApiRouter::new().nest(api::PREFIX, guarded()).split_for_parts();
+    let document =
+        Router::new().route(&format!("{}/openapi.json", api::PREFIX), axum::routing::get(async || Json(openapi())));
+    let guarded = guarded
+        .merge(document)
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), require_station));
+    open.merge(guarded)
+        .layer(DefaultBodyLimit::max(usize::try_from(body_limit).unwrap_or(usize::MAX)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&service), count))
+        .with_state(service)
+}
+
+async fn not_found() -> Failure {
+    let detail = "there is no such call; the calls are in /api/v1/openapi.json";
+    Failure::new(404, "not-found", "Not found", detail)
+}
+
+async fn count(
+    State(service): State<Arc<Service>>,
+    request: axum::extract::Request,
+    next: middleware::Next,
+) -> Response {
+    let response = next.run(request).await.into_response();
+    service.metrics.request(response.status().as_u16());
+    response
+}

@@ -1,0 +1,160 @@
+//! The service: what every door and task works with, and the two ways of doing something: one commit, or an issuance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::Config;
+use ocsp_responder::Responder;
+use pki::Timestamp;
+use ra::issuance::{IssuanceTimes, Surroundings};
+use ra::policy::Policy;
+use ra::session::SessionTimes;
+use ring::rand::SystemRandom;
+use store::{Batch, Committed, Store};
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::crls::Crls;
+use crate::failure::Failure;
+use crate::followers::Followers;
+use crate::idempotency::{Repeatable, Reply};
+use crate::metrics::Metrics;
+use crate::steps::Steps;
+use crate::tls::TlsIdentity;
+
+/// How often a decision is taken again when somebody else was faster.
+const ATTEMPTS: usize = 16;
+
+/// How long a reply waits for the responders to have seen a change.
+const PUBLICATION_WAIT: Duration = Duration::from_secs(1);
+
+/// The service.
+pub struct Service {
+    /// The configuration.
+    pub config: Config,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The CA.
+    pub authority: ca::Authority,
+    /// Who may do what.
+    pub policy: Policy,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The random number generator.
+    pub random: SystemRandom,
+    /// The OCSP responder inside.
+    pub responder: Arc<Responder>,
+    /// Who follows the feed.
+    pub followers: Followers,
+    /// The CRLs that are served.
+    pub crls: Crls,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Who watches the steps.
+    pub steps: Arc<dyn Steps>,
+    /// The root certificate.
+    pub root_der: Vec<u8>,
+    /// The certificate of the API door.
+    pub tls: TlsIdentity,
+    /// How many calls may be worked on at once.
+    pub(crate) in_flight: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What issuing needs.
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            store: self.store.as_ref(),
+            authority: &self.authority,
+            times: IssuanceTimes {
+                confirmation: self.config.times.issuance_confirmation,
+                renewal_window: self.config.times.renewal_window,
+            },
+            random: &self.random,
+        }
+    }
+
+    /// How long sessions last.
+    pub fn session_times(&self) -> SessionTimes {
+        SessionTimes {
+            challenge: self.config.times.challenge,
+            idle: self.config.times.session_idle,
+            longest: self.config.times.session_max,
+        }
+    }
+
+    /// Does something that blocks, off the async threads. More calls than may be worked on at once are told to come
+    /// again, so that nobody waits without bound.
+    ///
+    /// # Errors
+    /// What `work` fails with, or 503.
+    pub async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Service) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let Ok(place) = Arc::clone(&self.in_flight).try_acquire_owned() else {
+            return Err(Failure::unavailable("busy", "the service is busy; try again", "limits.in_flight is reached"));
+        };
+        let service = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&service);
+            drop(place);
+            result
+        });
+        done.await.map_err(Failure::internal)?
+    }
+
+    /// Decides and commits; when somebody else was faster, decides again on what is there now.
+    ///
+    /// # Errors
+    /// What the decision fails with, or the store.
+    pub fn commit<T>(
+        &self,
+        mut decide: impl FnMut(Timestamp) -> Result<(Batch, T), Failure>,
+    ) -> Result<(Option<Committed>, T), Failure> {
+        let mut attempt = 0;
+        loop {
+            let (batch, outcome) = decide(self.now())?;
+            if batch.put.is_empty() && batch.audit.is_empty() {
+                return Ok((None, outcome));
+            }
+            attempt += 1;
+            match self.store.commit(batch) {
+                Ok(committed) => return Ok((Some(committed), outcome)),
+                Err(store::Error::Conflict { .. }) if attempt < ATTEMPTS => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// One call that is one commit, with its idempotency row in it.
+    ///
+    /// # Errors
+    /// What the decision fails with, or the store.
+    pub fn reply_with_commit<T>(
+        &self,
+        repeatable: &Repeatable,
+        mut decide: impl FnMut(Timestamp) -> Result<(Batch, T), Failure>,
+        render: impl Fn(&T) -> Result<Reply, Failure>,
+    ) -> Result<Reply, Failure> {
+        let (_, reply) = self.commit(|now| {
+            let (mut batch, outcome) = decide(now)?;
+            let reply = render(&outcome)?;
+            repeatable.answer(&mut batch, &reply)?;
+            Ok((batch, reply))
+        })?;
+        Ok(reply)
+    }
+
+    /// Waits until the responders answer by all that is committed, for a second at most, and says how many do.
+    pub fn publication(&self) -> Result<api::cards::Publication, Failure> {
+        let position = self.store.feed_position()?;
+        let (seen_by, responders) = self.followers.wait(position.sequence, PUBLICATION_WAIT);
+        Ok(api::cards::Publication { sequence: position.sequence, seen_by, responders })
+    }
+}

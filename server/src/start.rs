@@ -1,0 +1,308 @@
+//! `cardinal serve`: opens everything, recovers what an earlier process left, opens the doors, and closes them in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ca::authority::{PublicUrls, Settings};
+use ca::{Authority, IssuerState};
+use config::Config;
+use hsm::{Module, Pin, Token, TokenOptions, TokenSelector};
+use ocsp_responder::http::{HttpOptions, HttpState};
+use ocsp_responder::{IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
+use pki::feed::FeedPosition;
+use pki::ocsp::OcspLimits;
+use pki::profile::ProfileSet;
+use ra::policy::Policy;
+use ring::rand::SystemRandom;
+use store::{SledOptions, SledStore, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock::{Clock, SystemClock};
+use crate::crls::Crls;
+use crate::doors::{self, DoorLimits};
+use crate::error::Error;
+use crate::followers::Followers;
+use crate::metrics::Metrics;
+use crate::routes;
+use crate::service::Service;
+use crate::signers::Signers;
+use crate::steps::{Steps, Unwatched};
+use crate::tasks;
+use crate::tls::{TlsIdentity, TlsSource};
+
+/// What the edge brings: replaced by tests.
+#[derive(Clone)]
+pub struct Edge {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Who watches the steps.
+    pub steps: Arc<dyn Steps>,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Edge { clock: Arc::new(SystemClock), steps: Arc::new(Unwatched) }
+    }
+}
+
+/// Policy and profiles, checked against the configuration.
+pub(crate) fn rules(config: &Config) -> Result<(Policy, Arc<ProfileSet>), Error> {
+    let policy = Policy::parse(&config.policy_text()?, &config.policy_file.display().to_string())?;
+    let profiles = ProfileSet::load(&config.profiles_text()?, &config.profiles_file.display().to_string())?;
+    config.check_profiles(profiles.iter().map(pki::profile::CertificateProfile::name))?;
+    Ok((policy, Arc::new(profiles)))
+}
+
+/// What the CA is told by the configuration.
+pub(crate) fn settings(config: &Config) -> Settings {
+    Settings {
+        owner: config.service.name.clone(),
+        lease: config.times.reservation_lease,
+        clock_tolerance: config.times.clock_tolerance,
+        routes: config.routes(),
+        urls: PublicUrls { base: config.service.public_base_url.trim_end_matches('/').to_owned() },
+        organization: config.service.organisation.clone(),
+    }
+}
+
+/// Opens the store, or says who has it.
+pub(crate) fn open_store(config: &Config) -> Result<SledStore, Error> {
+    let options = SledOptions { cache_bytes: (config.store.cache_megabytes as u64) << 20, ..SledOptions::default() };
+    Ok(SledStore::open_with(&config.store.path, &options)?)
+}
+
+/// A service that is ready to open its doors.
+pub struct Prepared {
+    service: Arc<Service>,
+    signers: Arc<Signers>,
+    doors: Doors,
+}
+
+struct Doors {
+    api: TcpListener,
+    public: TcpListener,
+    operations: TcpListener,
+    admin: tokio::net::UnixListener,
+}
+
+async fn listen(door: &'static str, key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { door, key, address, source })
+}
+
+/// Opens store, token and doors, and recovers; nothing is served yet.
+///
+/// # Errors
+/// Whatever is missing or in use, with what to do about it.
+pub async fn prepare(config: Config, edge: Edge) -> Result<Prepared, Error> {
+    // The store's lock first: it tells two services on one directory apart, whatever their ports.
+    let (policy, profiles) = rules(&config)?;
+    let opening = config.clone();
+    let store = tokio::task::spawn_blocking(move || open_store(&opening))
+        .await
+        .map_err(|error| Error::Start(error.to_string()))??;
+    if !store.open_report().snapshots_set_aside.is_empty() {
+        tracing::warn!(files = ?store.open_report().snapshots_set_aside, "torn snapshots were set aside");
+    }
+    let api = listen("the API door", "api", config.listen.api).await?;
+    let public = listen("the public door", "public", config.listen.public).await?;
+    let operations = listen("the operations door", "metrics", config.listen.metrics).await?;
+    let socket = &config.listen.admin_socket;
+    let admin = doors::admin::bind(socket).map_err(Error::file("open socket", socket))?;
+
+    let prepared = tokio::task::spawn_blocking(move || open_service(config, edge, policy, profiles, store))
+        .await
+        .map_err(|error| Error::Start(error.to_string()))??;
+    let (service, signers) = prepared;
+    Ok(Prepared { service, signers, doors: Doors { api, public, operations, admin } })
+}
+
+fn open_service(
+    config: Config,
+    edge: Edge,
+    policy: Policy,
+    profiles: Arc<ProfileSet>,
+    store: SledStore,
+) -> Result<(Arc<Service>, Arc<Signers>), Error> {
+    let store: Arc<dyn Store> = Arc::new(store);
+    let issuers = ca::issuer::all(store.as_ref())?;
+    let Some(root) = issuers.iter().find(|issuer| issuer.state == IssuerState::Offline) else {
+        return Err(Error::NotInitialised(config.service.data_dir.clone()));
+    };
+    let root_der = root.certificate_der.clone();
+
+    let module = Module::load(&config.hsm.module)?;
+    let pin = Pin::from_file(&config.hsm.ca.pin_file)?;
+    let selector = TokenSelector::Label(config.hsm.ca.label.clone());
+    let options = TokenOptions { sessions: config.hsm.sessions, queue: config.hsm.queue };
+    let token = Token::open(&module, &selector, pin, options)?;
+    let authority = Authority::open(settings(&config), profiles, store.as_ref(), &token, &config.hsm.ca.label)?;
+
+    let now = edge.clock.now();
+    authority.check_clock(store.as_ref(), now)?;
+    tasks::recover(store.as_ref(), authority.owner(), now)?;
+
+    let random = SystemRandom::new();
+    let source = TlsSource {
+        config: &config,
+        authority: &authority,
+        store: store.as_ref(),
+        root_der: &root_der,
+        random: &random,
+    };
+    let tls = TlsIdentity::open(&source, now)?;
+    let responder = open_responder(&config, &authority)?;
+    let crl_dir = config.service.data_dir.join("crl");
+    let crls = Crls::open(crl_dir.clone()).map_err(Error::file("open directory", crl_dir))?;
+    let in_flight = Arc::new(Semaphore::new(config.limits.in_flight));
+    let service = Arc::new(Service {
+        store,
+        authority,
+        policy,
+        clock: edge.clock,
+        random,
+        responder,
+        followers: Followers::default(),
+        crls,
+        metrics: Metrics::default(),
+        steps: edge.steps,
+        root_der,
+        tls,
+        in_flight,
+        config,
+    });
+    tasks::load_replica(&service)?;
+    let signers = Arc::new(Signers::default());
+    signers.renew(&service, service.now())?;
+    tasks::publish_due_crls(&service)?;
+    tasks::record_start(&service)?;
+    Ok((service, signers))
+}
+
+fn open_responder(config: &Config, authority: &Authority) -> Result<Arc<Responder>, Error> {
+    let limits = OcspLimits {
+        max_request_bytes: config.limits.ocsp_request_bytes,
+        max_requests: config.limits.ocsp_requests_per_message,
+        ..OcspLimits::default()
+    };
+    let options = ResponderOptions {
+        limits,
+        stale_after: config.times.feed_stale,
+        cached_answers: config.limits.ocsp_cache_entries,
+        ..ResponderOptions::default()
+    };
+    let responder = Responder::new(options);
+    let mut issuers = Vec::new();
+    for issuer in authority.issuers() {
+        let others = IssuerPolicy::OTHERS;
+        let policy = match config.issuing_ca(&issuer.record().name) {
+            Some(ca) => IssuerPolicy {
+                next_update: ca.ocsp_next_update,
+                max_age: ca.ocsp_max_age,
+                withhold_after: ca.feed_withhold,
+                ..others
+            },
+            None => others,
+        };
+        issuers.push(ResponderIssuer { description: issuer.description().clone(), policy });
+    }
+    responder.set_issuers(issuers).map_err(|error| Error::Start(error.to_string()))?;
+    Ok(Arc::new(responder))
+}
+
+impl Prepared {
+    /// The service.
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// The addresses of the doors: API, public, operations. They differ from the configured ones where port 0 was asked
+    /// for.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn addresses(&self) -> std::io::Result<[SocketAddr; 3]> {
+        Ok([self.doors.api.local_addr()?, self.doors.public.local_addr()?, self.doors.operations.local_addr()?])
+    }
+
+    /// Serves until `stop` is true, then finishes what is in flight.
+    ///
+    /// # Errors
+    /// When a background part cannot be started.
+    pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), Error> {
+        let Prepared { service, signers, doors } = self;
+        let config = &service.config;
+        let limits = DoorLimits {
+            connections: config.limits.connections,
+            header_bytes: config.limits.header_bytes,
+            head: config.times.tls_handshake,
+            shutdown: config.times.shutdown,
+        };
+        let clock = Arc::clone(&service.clock);
+        let ocsp = HttpState::new(
+            Arc::clone(&service.responder),
+            Arc::new(move || clock.now()),
+            HttpOptions { prefix: "/ocsp".to_owned(), ..HttpOptions::default() },
+        );
+        let issuers: Vec<Vec<u8>> =
+            service.authority.issuers().map(|issuer| issuer.description().certificate_der.clone()).collect();
+        let tls = doors::api::tls_config(service.tls.door(), &issuers)?;
+        let follower = tasks::follow(Arc::clone(&service), stop.clone())?;
+        let ticking = tokio::spawn(tasks::tick(Arc::clone(&service), signers, stop.clone()));
+        tracing::info!(api = %config.listen.api, public = %config.listen.public, "the doors are open");
+        tokio::join!(
+            doors::api::run(
+                doors.api,
+                tls,
+                routes::router(Arc::clone(&service)),
+                limits,
+                config.times.tls_handshake,
+                stop.clone()
+            ),
+            doors::public::run(doors.public, doors::public::router(Arc::clone(&service), ocsp), limits, stop.clone()),
+            doors::operations::run(
+                doors.operations,
+                doors::operations::router(Arc::clone(&service)),
+                limits,
+                stop.clone()
+            ),
+            doors::admin::run(doors.admin, doors::admin::router(Arc::clone(&service)), limits, stop.clone()),
+        );
+        let _ = ticking.await;
+        let _ = tokio::task::spawn_blocking(move || follower.join()).await;
+        if let Err(error) = std::fs::remove_file(&service.config.listen.admin_socket) {
+            tracing::debug!(%error, "the admin socket was gone already");
+        }
+        tasks::record_stop(&service);
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub async fn serve(config: Config, edge: Edge) -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let refuse = |error: std::io::Error| Error::Start(error.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(refuse)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refuse)?;
+    let (stop, stopped) = watch::channel(false);
+    let prepared = prepare(config, edge).await?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: what is in flight may finish");
+        let _ = stop.send(true);
+    });
+    prepared.run(stopped).await
+}
+
+/// The feed's position, in the form of the feed.
+pub(crate) fn feed_position(store: &dyn Store) -> Result<FeedPosition, store::Error> {
+    let position = store.feed_position()?;
+    Ok(FeedPosition { epoch: position.epoch, sequence: position.sequence })
+}

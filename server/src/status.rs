@@ -1,0 +1,91 @@
+//! How the service is: each key and certificate of its own, and what keeps it from its work.
+
+use api::admin::{IssuerStatus, StatusReply};
+use ca::IssuerState;
+use ocsp_responder::Freshness;
+use pki::certificate::ParsedCertificate;
+
+use crate::failure::Failure;
+use crate::service::Service;
+
+/// What keeps the service from its work, in words; nothing when it is ready.
+pub fn problems(service: &Service) -> Vec<String> {
+    let now = service.now();
+    let mut problems = Vec::new();
+    if let Err(error) = service.store.feed_position() {
+        problems.push(format!("the store cannot be read: {error}"));
+    }
+    if let Some(reason) = service.store.failure() {
+        problems.push(format!("the store takes no more commits: {reason}"));
+    }
+    if let Err(error) = service.authority.check_clock(service.store.as_ref(), now) {
+        problems.push(error.to_string());
+    }
+    for state in service.responder.state(now) {
+        match state.freshness {
+            Freshness::Fresh => {}
+            other => problems.push(format!("OCSP status data of {} is {other:?}", state.id).to_lowercase()),
+        }
+        if state.signer_not_after.is_none_or(|end| end <= now) {
+            problems.push(format!("{} has no OCSP signer", state.id));
+        }
+    }
+    for issuer in service.authority.issuers() {
+        match service.crls.get(&issuer.record().id) {
+            Some(crl) if crl.next_update > now => {}
+            Some(_) => problems.push(format!("the CRL of {} has ended", issuer.record().id)),
+            None => problems.push(format!("{} has no CRL", issuer.record().id)),
+        }
+    }
+    problems
+}
+
+/// The whole.
+///
+/// # Errors
+/// When the store fails.
+pub fn status(service: &Service) -> Result<StatusReply, Failure> {
+    let store = service.store.as_ref();
+    let position = store.feed_position()?;
+    let states = service.responder.state(service.now());
+    let mut issuers = Vec::new();
+    for record in ca::issuer::all(store)? {
+        let certificate = ParsedCertificate::from_der(&record.certificate_der).map_err(Failure::internal)?;
+        let crl = service.crls.get(&record.id);
+        let subject = certificate.subject().map(ToString::to_string).unwrap_or_default();
+        issuers.push(IssuerStatus {
+            state: match record.state {
+                IssuerState::Active => "active",
+                IssuerState::Offline => "offline",
+            }
+            .to_owned(),
+            subject,
+            key_type: certificate.public_key().key_type().to_string(),
+            key: format!("token {}, key {}", record.key.token, record.key.label),
+            not_before: certificate.not_before().to_string(),
+            not_after: certificate.not_after().to_string(),
+            crl_number: (record.crl_number > 0).then_some(record.crl_number),
+            crl_next_update: crl.map(|crl| crl.next_update.to_string()),
+            ocsp_signer_not_after: states
+                .iter()
+                .find(|state| state.id == record.id)
+                .and_then(|state| state.signer_not_after)
+                .map(|end| end.to_string()),
+            id: record.id,
+        });
+    }
+    let problems = problems(service);
+    Ok(StatusReply {
+        deployment: service.config.service.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ready: problems.is_empty(),
+        problems,
+        feed_epoch: position.epoch,
+        feed_sequence: position.sequence,
+        audit_records: store.audit_len(),
+        tls_not_after: service.tls.not_after().to_string(),
+        issuers,
+        profiles_version: service.authority.profiles().version().to_owned(),
+        policy_version: service.policy.version().to_owned(),
+    })
+}

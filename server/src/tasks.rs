@@ -1,0 +1,233 @@
+//! What happens without being asked: recovery at the start, the feed's follower, time-outs, CRLs, signers, tidying up.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use audit::{Actor, AuditRecord, Outcome};
+use ca::certificate::CertificateRecord;
+use pki::Timestamp;
+use pki::feed::StatusEntry;
+use ra::issuance;
+use store::Store;
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::service::Service;
+use crate::signers::Signers;
+use crate::start::feed_position;
+use crate::tls::TlsSource;
+use crate::{crls, idempotency};
+
+/// The follower inside this process.
+const OWN_RESPONDER: &str = "own";
+/// How often time-outs and schedules are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How much one task does at a time.
+const PORTION: usize = 1000;
+
+/// What an earlier process of this owner left without a result becomes void; calls that were under way are forgotten.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn recover(store: &dyn Store, owner: &str, now: Timestamp) -> Result<(), Error> {
+    let actor = Actor::service();
+    for (id, cause) in issuance::due(store, Some(owner), now, usize::MAX)? {
+        let (batch, _) = issuance::undo(store, &id, cause, &actor, now)?;
+        store.commit(batch)?;
+        tracing::warn!(issuance = id.as_str(), ?cause, "an issuance was left without a result; it is undone");
+    }
+    for id in ca::recovery::abandoned(store, owner, true, now)? {
+        let mut batch = ca::batch(now);
+        ca::recovery::void(store, &mut batch, &id, &actor, None)?;
+        store.commit(batch)?;
+        tracing::warn!(certificate = %id, "a reservation was left without a result; it is void");
+    }
+    while let Some(batch) = idempotency::forget_interrupted(store, owner, now, PORTION)? {
+        store.commit(batch)?;
+    }
+    Ok(())
+}
+
+/// The responder's first knowledge: the status of every certificate, as of a place in the feed that is read before.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn load_replica(service: &Service) -> Result<(), Error> {
+    let store = service.store.as_ref();
+    let position = feed_position(store)?;
+    let mut entries: Vec<StatusEntry> = Vec::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = store::load_range::<CertificateRecord>(store, b"", after.as_deref(), PORTION)?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.record.id.key());
+        entries.extend(page.iter().filter_map(|found| found.record.status_entry()));
+    }
+    let now = service.now();
+    service
+        .responder
+        .load_snapshot(position, now, entries)
+        .map_err(|error| Error::Start(format!("the OCSP responder's replica: {error}")))?;
+    service.followers.acknowledge(OWN_RESPONDER, position.sequence);
+    Ok(())
+}
+
+/// Follows the feed on a thread of its own: applies each entry as soon as it is committed, and takes a heartbeat each
+/// second for as long as the store answers.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub(crate) fn follow(service: Arc<Service>, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>, Error> {
+    let follow = move || {
+        let heartbeat = service.config.times.feed_heartbeat;
+        while !*stop.borrow() {
+            if let Err(error) = follow_once(&service) {
+                service.metrics.task_failures.inc();
+                tracing::error!(error, "the status feed cannot be followed");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let known = service.responder.replica().position().sequence;
+            service.store.wait_feed(known, heartbeat);
+        }
+    };
+    std::thread::Builder::new().name("feed".to_owned()).spawn(follow).map_err(|error| Error::Start(error.to_string()))
+}
+
+fn follow_once(service: &Service) -> Result<(), String> {
+    let store = service.store.as_ref();
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    loop {
+        // The time is taken before the position is read: what is committed after that is not vouched for.
+        let as_of = service.now();
+        let position = feed_position(store).map_err(|error| text(&error))?;
+        let known = service.responder.replica().position().sequence;
+        let entries = store.feed(known, service.config.limits.feed_page).map_err(|error| text(&error))?;
+        for (sequence, bytes) in &entries {
+            let entry = StatusEntry::decode(bytes).map_err(|error| text(&error))?;
+            service.responder.apply(*sequence, &entry).map_err(|error| text(&error))?;
+        }
+        let known = service.responder.replica().position().sequence;
+        service.followers.acknowledge(OWN_RESPONDER, known);
+        if known >= position.sequence {
+            let position = pki::feed::FeedPosition { sequence: known, ..position };
+            return service.responder.heartbeat(position, as_of).map_err(|error| text(&error));
+        }
+    }
+}
+
+/// Makes every CRL that is due.
+///
+/// # Errors
+/// When the token does not sign, or the store or the file system fails.
+pub(crate) fn publish_due_crls(service: &Service) -> Result<(), Failure> {
+    for issuer in crls::due(service, service.now()) {
+        crls::publish(service, &issuer, &Actor::service())?;
+    }
+    Ok(())
+}
+
+/// Records that the service started, with what it goes by.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn record_start(service: &Service) -> Result<(), Failure> {
+    service.commit(|now| {
+        let record = AuditRecord::new(now, Actor::service(), "service.start", Outcome::Done)
+            .fact("version", env!("CARGO_PKG_VERSION"))
+            .fact("profiles_version", service.authority.profiles().version())
+            .fact("policy_version", service.policy.version());
+        let mut batch = ca::batch(now);
+        ca::record(&mut batch, &record)?;
+        Ok((batch, ()))
+    })?;
+    Ok(())
+}
+
+/// Records that the service stopped in order. A failure is told the log: nothing depends on this record.
+pub(crate) fn record_stop(service: &Service) {
+    let stopped = service.commit(|now| {
+        let mut batch = ca::batch(now);
+        ca::record(&mut batch, &AuditRecord::new(now, Actor::service(), "service.stop", Outcome::Done))?;
+        Ok((batch, ()))
+    });
+    if let Err(failure) = stopped {
+        tracing::warn!(cause = failure.problem().detail, "the stop was not recorded");
+    }
+}
+
+/// Does what is due, each second, until `stop`.
+pub(crate) async fn tick(service: Arc<Service>, signers: Arc<Signers>, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let (service, signers) = (Arc::clone(&service), Arc::clone(&signers));
+        let done = tokio::task::spawn_blocking(move || do_what_is_due(&service, &signers)).await;
+        if let Err(error) = done {
+            tracing::error!(%error, "a background task ended badly");
+        }
+    }
+}
+
+/// One round of everything that goes by the clock.
+pub fn do_what_is_due(service: &Service, signers: &Signers) {
+    let now = service.now();
+    let watched = |task: &'static str, result: Result<(), Failure>| {
+        if let Err(failure) = result {
+            service.metrics.task_failures.inc();
+            tracing::error!(task, cause = failure.problem().detail, "a background task failed; it is tried again");
+        }
+    };
+    watched("undo issuances", undo_overdue(service, now));
+    watched("CRLs", publish_due_crls(service));
+    watched("OCSP signers", signers.renew(service, now));
+    let source = TlsSource {
+        config: &service.config,
+        authority: &service.authority,
+        store: service.store.as_ref(),
+        root_der: &service.root_der,
+        random: &service.random,
+    };
+    watched("TLS certificate", service.tls.renew(&source, now));
+    watched("tidy up", tidy_up(service, now));
+}
+
+fn undo_overdue(service: &Service, now: Timestamp) -> Result<(), Failure> {
+    let store = service.store.as_ref();
+    let actor = Actor::service();
+    for (id, cause) in issuance::due(store, None, now, PORTION)? {
+        let undone = service.commit(|now| {
+            let (batch, _) = issuance::undo(store, &id, cause, &actor, now)?;
+            Ok((batch, ()))
+        });
+        match undone {
+            Ok(_) => {
+                service.metrics.undone.inc();
+                tracing::info!(issuance = id.as_str(), ?cause, "an issuance was undone");
+            }
+            Err(failure) if failure.problem().name() == "issuance-ended" => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
+fn tidy_up(service: &Service, now: Timestamp) -> Result<(), Failure> {
+    let store = service.store.as_ref();
+    for batch in [ra::session::forget_expired(store, now, PORTION)?, idempotency::forget_expired(store, now, PORTION)?]
+        .into_iter()
+        .flatten()
+    {
+        match store.commit(batch) {
+            Ok(_) | Err(store::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    service.responder.forget_expired(now);
+    Ok(())
+}

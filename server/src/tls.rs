@@ -1,0 +1,133 @@
+//! The certificate of the API door: a key in a file of the service's own, certified by the devices CA.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hsm::{MemoryKey, Signer};
+use pki::Timestamp;
+use pki::certificate::ParsedCertificate;
+use ring::rand::SystemRandom;
+use store::Store;
+
+use crate::crls::write_atomically;
+use crate::doors::api::DoorCertificate;
+use crate::failure::Failure;
+
+/// The longest key or certificate file that is read.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// The door's certificate and where it is kept.
+#[derive(Debug)]
+pub struct TlsIdentity {
+    door: Arc<DoorCertificate>,
+    not_after: std::sync::Mutex<Timestamp>,
+}
+
+/// What the identity is made from.
+pub(crate) struct TlsSource<'a> {
+    pub(crate) config: &'a config::Config,
+    pub(crate) authority: &'a ca::Authority,
+    pub(crate) store: &'a dyn Store,
+    pub(crate) root_der: &'a [u8],
+    pub(crate) random: &'a SystemRandom,
+}
+
+struct Identity {
+    chain: Vec<Vec<u8>>,
+    pkcs8: zeroize::Zeroizing<Vec<u8>>,
+    not_after: Timestamp,
+}
+
+impl TlsSource<'_> {
+    fn dir(&self) -> PathBuf {
+        self.config.service.data_dir.join("tls")
+    }
+
+    /// What is on disk, if it is whole, fits the configured names, and is not due.
+    fn kept(&self, now: Timestamp) -> Option<Identity> {
+        let read = |name: &str| {
+            let path = self.dir().join(name);
+            let small = std::fs::metadata(&path).ok()?.len() <= MAX_FILE;
+            small.then(|| std::fs::read(&path).ok()).flatten()
+        };
+        let chain = pki::pem::decode_certificates(&read("server.crt")?).ok()?;
+        let leaf = ParsedCertificate::from_der(chain.first()?).ok()?;
+        let pkcs8 = zeroize::Zeroizing::new(read("server.key")?);
+        let key = MemoryKey::from_pkcs8(&pkcs8).ok()?;
+        let fits = leaf.dns_names() == self.config.service.host_names
+            && leaf.ip_addresses() == self.config.service.addresses
+            && key.public_key() == leaf.public_key();
+        let due = leaf.not_after().minus(self.config.times.service_renewal_window) <= now;
+        (fits && !due).then_some(Identity { chain, pkcs8, not_after: leaf.not_after() })
+    }
+
+    fn issue(&self, now: Timestamp) -> Result<Identity, Failure> {
+        let key = MemoryKey::generate_p256().map_err(ca::Error::from)?;
+        let service = &self.config.service;
+        let record = ca::service_certificate::issue_service_tls(
+            self.authority,
+            self.store,
+            key.public_key(),
+            &service.host_names,
+            &service.addresses,
+            now,
+            self.random,
+        )?;
+        let issuer = self.authority.issuer(&record.id.issuer)?;
+        let chain = vec![
+            record.der.clone().unwrap_or_default(),
+            issuer.description().certificate_der.clone(),
+            self.root_der.to_vec(),
+        ];
+        let pkcs8 = key.to_pkcs8();
+        let write = |name: &str, content: &[u8], mode: u32| {
+            let path = self.dir().join(name);
+            write_atomically(&path, content, mode)
+                .map_err(|error| Failure::internal(format!("{}: {error}", path.display())))
+        };
+        std::fs::create_dir_all(self.dir()).map_err(Failure::internal)?;
+        write("server.key", &pkcs8, 0o600)?;
+        write("server.crt", pki::pem::encode_certificates(&chain).as_bytes(), 0o644)?;
+        tracing::info!(not_after = %record.not_after, "the API door has a new certificate");
+        Ok(Identity { chain, pkcs8, not_after: record.not_after })
+    }
+}
+
+impl TlsIdentity {
+    /// What is on disk, or a new one.
+    ///
+    /// # Errors
+    /// When a new one cannot be issued or written.
+    pub(crate) fn open(source: &TlsSource<'_>, now: Timestamp) -> Result<Self, Failure> {
+        let identity = match source.kept(now) {
+            Some(kept) => kept,
+            None => source.issue(now)?,
+        };
+        let door = Arc::new(DoorCertificate::new(&identity.chain, &identity.pkcs8)?);
+        Ok(TlsIdentity { door, not_after: std::sync::Mutex::new(identity.not_after) })
+    }
+
+    /// Replaces the certificate when it is due; connections that are open stay open.
+    ///
+    /// # Errors
+    /// When a new one cannot be issued or written.
+    pub(crate) fn renew(&self, source: &TlsSource<'_>, now: Timestamp) -> Result<(), Failure> {
+        if self.not_after().minus(source.config.times.service_renewal_window) > now {
+            return Ok(());
+        }
+        let identity = source.issue(now)?;
+        self.door.replace(&identity.chain, &identity.pkcs8)?;
+        *self.not_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = identity.not_after;
+        Ok(())
+    }
+
+    /// For the door.
+    pub fn door(&self) -> Arc<DoorCertificate> {
+        Arc::clone(&self.door)
+    }
+
+    /// When the certificate ends.
+    pub fn not_after(&self) -> Timestamp {
+        *self.not_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
