@@ -224,7 +224,7 @@ impl Authority {
         // Relying systems' clocks may be a little behind ours.
         let not_before = now.minus(self.settings.clock_tolerance).whole_seconds();
         // A validity period includes both its ends (RFC 5280 4.1.2.5).
-        let not_after = not_before.plus(life.saturating_sub(Duration::from_secs(1)));
+        let not_after = not_before.plus(life.saturating_sub(Duration::from_secs(1))).whole_seconds();
         if not_after > issuer.not_after {
             return Err(Error::IssuerEnds { issuer: issuer.id.clone(), not_after: issuer.not_after });
         }

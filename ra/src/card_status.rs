@@ -98,11 +98,10 @@ fn hold<O: operation::Operation>(
     let stored = card::load(store, serial)?;
     let next = stored.record.clone().hold(reason)?;
     let mut batch = begin(&stored, &next, permit, now, &[("hold", reason.name())])?;
-    let certificates =
-        change_certificates(store, &mut batch, &next, permit, |certificate| match certificate.state {
-            CertificateState::Good { .. } => Some(certificate.hold(now)),
-            _ => None,
-        })?;
+    let certificates = change_certificates(store, &mut batch, &next, permit, |certificate| match certificate.state {
+        CertificateState::Good { .. } => Some(certificate.hold(now)),
+        _ => None,
+    })?;
     Ok((batch, Changed { card: next, certificates }))
 }
 

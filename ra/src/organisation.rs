@@ -44,7 +44,10 @@ impl Record for Organisation {
 pub fn add(store: &dyn Store, organisation: &Organisation, actor: &Actor, now: Timestamp) -> Result<Batch, Error> {
     let length = organisation.name.trim().chars().count();
     if !(1..=100).contains(&length) || organisation.name.chars().any(char::is_control) {
-        return Err(Error::invalid("name", "an organisation's name has 1 to 100 characters, and no control characters"));
+        return Err(Error::invalid(
+            "name",
+            "an organisation's name has 1 to 100 characters, and no control characters",
+        ));
     }
     if let Some(parent) = &organisation.parent {
         load(store, parent)?;
@@ -55,8 +58,8 @@ pub fn add(store: &dyn Store, organisation: &Organisation, actor: &Actor, now: T
         Some(_) => return Err(Error::Exists { kind: "organisation", id: organisation.code.to_string() }),
         None => batch.create(organisation)?,
     }
-    let record = AuditRecord::new(now, actor.clone(), "organisation.add", Outcome::Done)
-        .on("organisation", &organisation.code);
+    let record =
+        AuditRecord::new(now, actor.clone(), "organisation.add", Outcome::Done).on("organisation", &organisation.code);
     ca::record(&mut batch, &record)?;
     Ok(batch)
 }

@@ -34,15 +34,16 @@ pub(crate) async fn post_ocsp(url: &str, request: Vec<u8>) -> Result<Bytes, Erro
     match timeout(TIME, exchange(address, request)).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(reason)) => Err(Error::Unreachable { url: url.to_owned(), reason }),
-        Err(_) => Err(Error::Unreachable { url: url.to_owned(), reason: format!("no answer within {} s", TIME.as_secs()) }),
+        Err(_) => {
+            Err(Error::Unreachable { url: url.to_owned(), reason: format!("no answer within {} s", TIME.as_secs()) })
+        }
     }
 }
 
 async fn exchange(address: (String, u16), request: Request<Full<Bytes>>) -> Result<Bytes, String> {
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let driver = tokio::spawn(connection);
     let answer = async {
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;

@@ -18,10 +18,12 @@
 mod clock;
 mod error;
 mod http;
+mod identity;
 pub mod ocsp;
 mod server;
 mod trust;
 
 pub use clock::{Clock, system_clock};
 pub use error::Error;
+pub use identity::self_signed;
 pub use server::{Options, RelyingServer};

@@ -19,8 +19,8 @@ use pki::CrlReason;
 use pki::certificate::ParsedCertificate;
 use pki::ocsp::CertStatus;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,13 +82,8 @@ impl RelyingServer {
     /// When the address is taken, or keys and certificates do not fit.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let issuers = Arc::new(Issuers::new(&options.issuers)?);
-        let config = trust::server_config(
-            &options.chain,
-            options.key,
-            &options.roots,
-            Arc::clone(&issuers),
-            &options.clock,
-        )?;
+        let config =
+            trust::server_config(&options.chain, options.key, &options.roots, Arc::clone(&issuers), &options.clock)?;
         let refused = |source| Error::Listen { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -120,12 +115,7 @@ impl fmt::Debug for RelyingServer {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-    door: Arc<Door>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn serve(listener: TcpListener, config: Arc<ServerConfig>, door: Arc<Door>, mut stopped: oneshot::Receiver<()>) {
     let acceptor = TlsAcceptor::from(config);
     let connections = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -33,9 +33,8 @@ pub(crate) fn server_config(
     for root in roots {
         store.add(CertificateDer::from(root.clone())).map_err(tls)?;
     }
-    let paths = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
-        .build()
-        .map_err(tls)?;
+    let paths =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider)).build().map_err(tls)?;
     let verifier = KnownIssuer { paths, issuers, provider: Arc::clone(&provider) };
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(clock))))
         .with_safe_default_protocol_versions()

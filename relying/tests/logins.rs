@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{Mode, Pki, Responder, Visitor, at, card_params, leaf, name};
 use pki::CrlReason;
 use pki::ocsp::CertStatus;
-use relying::{Error, ocsp, system_clock};
+use relying::{Error, Options, RelyingServer, ocsp, system_clock};
 
 fn revoked(reason: CrlReason) -> Mode {
     Mode::Says(CertStatus::Revoked { at: at("2026-11-01T10:00:00Z"), reason })
@@ -149,4 +149,27 @@ async fn a_certificate_is_asked_about_only_with_its_own_issuer() {
         let error = ocsp::check(&card.der, pki.cards.der(), Some(url), now).await.unwrap_err();
         assert!(matches!(error, Error::Url { .. }), "{url}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_service_with_a_certificate_of_its_own_making_is_known_by_it() {
+    let mut pki = Pki::new();
+    let responder = Responder::start(&pki.cards).await;
+    let (certificate, key) = relying::self_signed(&["localhost", "127.0.0.1"]).unwrap();
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        chain: vec![certificate.clone()],
+        key,
+        roots: vec![pki.root.clone()],
+        issuers: vec![pki.cards.der().to_vec()],
+        ocsp_url: Some(responder.url.clone()),
+        clock: system_clock(),
+    };
+    let server = RelyingServer::start(options).await.unwrap();
+    pki.root = certificate;
+    let card = leaf(&pki.cards, card_params());
+    let mut visitor = Visitor::new(&pki, server.address(), Some(&card)).await.unwrap();
+    assert_eq!(visitor.get().await.unwrap().0, 200);
+    server.stop().await;
+    assert!(relying::self_signed(&["\u{e9}"]).is_err());
 }

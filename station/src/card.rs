@@ -266,17 +266,35 @@ impl Card {
         Ok(self.token.keys()?.iter().any(|key| matches!(Purpose::of_label(key.label()), Some((_, true)))))
     }
 
-    /// The key in use for this purpose, and its certificate.
+    /// The key in use for this purpose, and its certificate. On a card that never had one in use, that is the new key, as
+    /// soon as it has a certificate: whether it is confirmed, the service knows.
     ///
     /// # Errors
     /// [`Error::CardEmpty`] when there is none.
     pub fn current(&self, purpose: Purpose) -> Result<(Key, Vec<u8>), Error> {
-        let empty = |what: &str| Error::CardEmpty { card: self.serial().to_owned(), what: what.to_owned() };
-        let label = purpose.label();
-        let key = self.token.find_key(label)?.ok_or_else(|| empty(&format!("{label} key")))?;
+        let empty = |what: &str| Error::CardEmpty {
+            card: self.serial().to_owned(),
+            what: format!("{} {what}", purpose.label()),
+        };
+        let key = match self.token.find_key(purpose.label())? {
+            Some(key) => key,
+            None => self.token.find_key(purpose.next_label())?.ok_or_else(|| empty("key"))?,
+        };
         let certificates = self.token.read_certificates()?;
         let certificate = certificates.into_iter().find(|certificate| certificate.id == key.id());
-        Ok((key, certificate.ok_or_else(|| empty(&format!("{label} certificate")))?.der))
+        Ok((key, certificate.ok_or_else(|| empty("certificate"))?.der))
+    }
+
+    /// Whether every key that waits has a certificate already. If one has none, the pair was never confirmed: that takes
+    /// both certificates, read back from the card.
+    ///
+    /// # Errors
+    /// When the card does not answer.
+    pub fn may_be_confirmed(&self) -> Result<bool, Error> {
+        let certificates = self.token.read_certificates()?;
+        let keys = self.token.keys()?;
+        let mut waiting = keys.iter().filter(|key| matches!(Purpose::of_label(key.label()), Some((_, true))));
+        Ok(waiting.all(|key| certificates.iter().any(|certificate| certificate.id == key.id())))
     }
 
     /// Makes the next pair of keys.

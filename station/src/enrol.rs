@@ -155,8 +155,7 @@ impl Prepared {
     }
 
     fn put(mut self) -> Result<(), Error> {
-        fs::rename(&self.beside, &self.place)
-            .map_err(|source| Error::File { path: self.place.clone(), source })?;
+        fs::rename(&self.beside, &self.place).map_err(|source| Error::File { path: self.place.clone(), source })?;
         self.done = true;
         Ok(())
     }

@@ -74,7 +74,9 @@ pub enum Error {
         after: Duration,
     },
     /// An answer that this version does not understand.
-    #[error("{server} answered {status} in a way that is not understood here: {reason}. Do both have the same version?")]
+    #[error(
+        "{server} answered {status} in a way that is not understood here: {reason}. Do both have the same version?"
+    )]
     Answer {
         /// The server.
         server: String,
@@ -82,6 +84,14 @@ pub enum Error {
         status: u16,
         /// What is wrong with it.
         reason: String,
+    },
+    /// An answer that is too long to be one.
+    #[error("{server} answered with more than {limit} octets, so the answer was not read. Ask for a smaller page")]
+    AnswerTooLong {
+        /// The server.
+        server: String,
+        /// The limit in octets.
+        limit: usize,
     },
     /// A request that cannot be made.
     #[error("the request cannot be made: {0}")]
@@ -158,12 +168,23 @@ pub enum Error {
         purpose: &'static str,
     },
     /// The service is still signing.
-    #[error("issuance {issuance} is still under way at the service. Try again in a moment, at the latest at {confirm_by}")]
+    #[error(
+        "issuance {issuance} is still under way at the service. Try again in a moment, at the latest at {confirm_by}"
+    )]
     UnderWay {
         /// The issuance.
         issuance: String,
         /// When it is undone.
         confirm_by: String,
+    },
+    /// Only an operator may see what the service knows of the card.
+    #[error(
+        "card {card} has new certificates, and no issuance of it is open: log an operator in and take it up again, to see \
+         whether they were confirmed"
+    )]
+    SessionNeeded {
+        /// The card's serial number.
+        card: String,
     },
     /// The challenge is not for this station.
     #[error("the service takes this station for {theirs:?}, and it is {ours:?}: enrol it again")]

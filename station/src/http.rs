@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::Problem;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use config::StationConfig;
 use data_encoding::HEXLOWER;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -36,6 +36,9 @@ use crate::{Error, Session, tls};
 
 /// No longer answer is read, in octets.
 pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// How long is waited before a call that is still under way is asked for again.
+const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(300);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,11 @@ impl Call {
     /// A GET of this path and query.
     pub fn get(path: impl Into<String>) -> Self {
         Call { method: Method::GET, path: path.into(), body: None, session: None, idempotency_key: None }
+    }
+
+    /// A DELETE of this path.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Call { method: Method::DELETE, ..Call::get(path) }
     }
 
     /// A POST without a body, with an idempotency key of its own.
@@ -165,6 +173,19 @@ pub struct Answer {
     pub tls_version: Option<String>,
 }
 
+impl Answer {
+    fn is_problem(&self) -> bool {
+        self.content_type.starts_with(api::problem::MEDIA_TYPE)
+    }
+
+    /// Whether another call with the same idempotency key is under way.
+    fn is_in_flight(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+            && self.is_problem()
+            && serde_json::from_slice::<Problem>(&self.body).is_ok_and(|problem| problem.name() == "in-flight")
+    }
+}
+
 enum Target {
     Tls { host: String, port: u16, name: ServerName<'static>, config: Arc<ClientConfig> },
     Unix(PathBuf),
@@ -196,9 +217,10 @@ impl Client {
         }
         let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name =
-            ServerName::try_from(host.clone()).map_err(|_| wrong("its host is neither a DNS name nor an IP address"))?;
-        let header = HeaderValue::from_str(authority.as_str()).map_err(|_| wrong("its host cannot stand in a header"))?;
+        let name = ServerName::try_from(host.clone())
+            .map_err(|_| wrong("its host is neither a DNS name nor an IP address"))?;
+        let header =
+            HeaderValue::from_str(authority.as_str()).map_err(|_| wrong("its host cannot stand in a header"))?;
         let target = Target::Tls { host, port: authority.port_u16().unwrap_or(443), name, config };
         let base = uri.path().trim_end_matches('/').to_owned();
         Ok(Self::new(target, format!("https://{authority}"), base, header, times))
@@ -261,6 +283,7 @@ impl Client {
         let mut slot = self.connection.lock().await;
         let mut kept = slot.take();
         let mut repeated = false;
+        let started = Instant::now();
         loop {
             let mut connection = match kept.take() {
                 Some(connection) if !connection.sender.is_closed() => connection,
@@ -273,6 +296,12 @@ impl Client {
                 return Err(Error::Timeout { server: self.server.clone(), after: self.times.answer });
             };
             let failure = match outcome {
+                // The first sending of this call did arrive, and is being carried out.
+                Ok(answer) if repeated && answer.is_in_flight() && started.elapsed() < self.times.answer => {
+                    kept = Some(connection);
+                    tokio::time::sleep(IN_FLIGHT_PAUSE).await;
+                    continue;
+                }
                 Ok(answer) => {
                     *slot = Some(connection);
                     return Ok(answer);
@@ -341,9 +370,8 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.unreachable(error.to_string()))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.unreachable(error.to_string()))?;
         Ok(Connection { sender, driver: tokio::spawn(connection), tls_version })
     }
 
@@ -352,7 +380,7 @@ impl Client {
     }
 
     fn refusal(&self, answer: &Answer) -> Error {
-        if answer.content_type.starts_with(api::problem::MEDIA_TYPE) {
+        if answer.is_problem() {
             return match serde_json::from_slice::<Problem>(&answer.body) {
                 Ok(problem) => Error::Problem(Box::new(problem)),
                 Err(error) => self.not_understood(answer, error.to_string()),
@@ -409,6 +437,9 @@ impl Connection {
     async fn failed(self, error: Box<dyn StdError + Send + Sync>, server: &str) -> Error {
         if let Some(refused) = tls_error(error.as_ref(), server) {
             return refused;
+        }
+        if error.is::<LengthLimitError>() {
+            return Error::AnswerTooLong { server: server.to_owned(), limit: MAX_ANSWER };
         }
         // The reason may have come to the task instead of to the request.
         let driven = timeout(Duration::from_millis(500), self.driver).await;
@@ -477,10 +508,10 @@ mod tests {
     fn an_address_without_https_or_host_is_refused() {
         let config = tls::plain_config(&[]).unwrap();
         for url in ["http://localhost", "localhost:8443", "https://", "https://a b", ""] {
-            assert!(matches!(
-                Client::https(url, Arc::clone(&config), Times::default()),
-                Err(Error::Url { .. })
-            ), "{url}");
+            assert!(
+                matches!(Client::https(url, Arc::clone(&config), Times::default()), Err(Error::Url { .. })),
+                "{url}"
+            );
         }
         let client = Client::https("https://[::1]:8443/base/", config, Times::default()).unwrap();
         assert_eq!((client.server(), client.base.as_str()), ("https://[::1]:8443", "/base"));

@@ -23,6 +23,8 @@ pub mod tls;
 
 pub use card::{Card, CardDescription, Purpose};
 pub use error::Error;
+pub use hsm::{Module, Pin, TokenSelector};
 pub use http::{Call, Client, Times};
 pub use personalise::{Personalisation, Report};
+pub use pki::KeyType;
 pub use session::Session;

@@ -16,12 +16,12 @@ pub async fn service(client: &Client) -> Result<ServiceDescription, Error> {
     client.send(Call::get(path("/service", &[]))).await
 }
 
-/// A card as the service knows it. Without a session: as far as the station itself may see it.
+/// A card as the service knows it.
 ///
 /// # Errors
 /// As [`service`].
-pub async fn show_card(client: &Client, session: Option<&Session>, serial: &str) -> Result<CardView, Error> {
-    client.send(Call::get(path("/cards/{}", &[serial])).session_if(session)?).await
+pub async fn show_card(client: &Client, session: &Session, serial: &str) -> Result<CardView, Error> {
+    client.send(Call::get(path("/cards/{}", &[serial])).session(session)?).await
 }
 
 /// Puts a card on hold for a reason: `person_suspended`, `investigation` or `holder_request`.
@@ -140,9 +140,9 @@ pub async fn accept_terms(
 /// As [`service`].
 pub async fn show_certificate(
     client: &Client,
-    session: Option<&Session>,
+    session: &Session,
     issuer: &str,
     serial: &str,
 ) -> Result<CertificateView, Error> {
-    client.send(Call::get(path("/certificates/{}/{}", &[issuer, serial])).session_if(session)?).await
+    client.send(Call::get(path("/certificates/{}/{}", &[issuer, serial])).session(session)?).await
 }

@@ -99,7 +99,7 @@ pub struct Report {
     pub outcome: Outcome,
     /// Whether something was taken up that had been interrupted.
     pub resumed: bool,
-    /// The issuance, with its certificates as they came from the service.
+    /// The issuance with its certificates, as the service last showed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuance: Option<IssuanceView>,
     /// What each step took.
@@ -115,7 +115,7 @@ pub struct Report {
 pub struct Personalisation<'a> {
     /// The service.
     pub client: &'a Client,
-    /// The operator's session. What was interrupted can be taken up without one.
+    /// The operator's session. An issuance that is open can be taken up without one.
     pub session: Option<&'a Session>,
     /// The card.
     pub card: &'a Card,
@@ -163,7 +163,8 @@ impl Personalisation<'_> {
     /// finished, otherwise given up. If none is open, the card is tidied by what the service holds good.
     ///
     /// # Errors
-    /// [`Error::UnderWay`] when the service is still signing; as [`Personalisation::issue`].
+    /// [`Error::SessionNeeded`] when only an operator may ask which certificates are good; [`Error::UnderWay`] when the
+    /// service is still signing; as [`Personalisation::issue`].
     pub async fn resume(&self) -> Result<Report, Error> {
         let mut run = Run::new(self);
         let (outcome, issuance) = self.take_up(&mut run).await?;
@@ -193,31 +194,27 @@ impl Personalisation<'_> {
             })
             .await?;
         run.done(step::KEYS_MADE);
-        let request = IssuanceRequest {
-            kind,
-            authentication: requests.authentication.into(),
-            signing: requests.signing.into(),
-        };
+        let request =
+            IssuanceRequest { kind, authentication: requests.authentication.into(), signing: requests.signing.into() };
         let call = Call::post(path("/cards/{}/issuances", &[self.card.serial()]), &request)?;
         let issuance: IssuanceView = self.client.send(call.session_if(self.session)?).await?;
         let certificates = self.certificates(&issuance)?;
         run.done(step::CERTIFICATES_RECEIVED);
-        self.install(&mut run, &issuance, keys, certificates).await?;
-        Ok(run.report(Outcome::Confirmed, false, Some(issuance)))
+        let confirmed = self.install(&mut run, &issuance, keys, certificates).await?;
+        Ok(run.report(Outcome::Confirmed, false, Some(confirmed)))
     }
 
-    /// From the pending certificates to a tidy card.
+    /// From the pending certificates to a tidy card. Gives the issuance as it is then.
     async fn install(
         &self,
         run: &mut Run<'_>,
         issuance: &IssuanceView,
         keys: Pair<Key>,
         certificates: Pair<Vec<u8>>,
-    ) -> Result<(), Error> {
-        for (purpose, step) in [
-            (Purpose::Authentication, step::AUTHENTICATION_WRITTEN),
-            (Purpose::Signing, step::SIGNING_WRITTEN),
-        ] {
+    ) -> Result<IssuanceView, Error> {
+        for (purpose, step) in
+            [(Purpose::Authentication, step::AUTHENTICATION_WRITTEN), (Purpose::Signing, step::SIGNING_WRITTEN)]
+        {
             let (key, certificate) = (keys.get(purpose).clone(), certificates.get(purpose).clone());
             self.card.run(move |card| card.write_certificate(purpose, &key, &certificate)).await?;
             run.done(step);
@@ -232,24 +229,20 @@ impl Personalisation<'_> {
             .await?;
         run.done(step::READ_BACK);
 
-        let [authentication, signing] =
-            Purpose::ALL.map(|purpose| -> [u8; 32] { sha256(read.get(purpose)) });
-        let statement =
-            pki::statement::confirmation(&issuance.id, &issuance.nonce.0, &authentication, &signing);
-        let signatures = self
-            .card
-            .run(move |_| Pair::try_new(|purpose| Ok(keys.get(purpose).sign(&statement)?)))
-            .await?;
+        let [authentication, signing] = Purpose::ALL.map(|purpose| -> [u8; 32] { sha256(read.get(purpose)) });
+        let statement = pki::statement::confirmation(&issuance.id, &issuance.nonce.0, &authentication, &signing);
+        let signatures =
+            self.card.run(move |_| Pair::try_new(|purpose| Ok(keys.get(purpose).sign(&statement)?))).await?;
         let confirmation = ConfirmationRequest {
             authentication: signatures.authentication.into(),
             signing: signatures.signing.into(),
         };
         let call = Call::post(path("/issuances/{}/confirmation", &[&issuance.id]), &confirmation)?;
-        let _: serde_json::Value = self.client.send(call.session_if(self.session)?).await?;
+        let confirmed: IssuanceView = self.client.send(call.session_if(self.session)?).await?;
         run.done(step::CONFIRMED);
         self.card.run(move |card| card.settle(&certificates)).await?;
         run.done(step::TIDIED);
-        Ok(())
+        Ok(confirmed)
     }
 
     async fn take_up(&self, run: &mut Run<'_>) -> Result<(Outcome, Option<IssuanceView>), Error> {
@@ -261,12 +254,17 @@ impl Personalisation<'_> {
         match self.card.run(move |card| card.keys_of(&wanted)).await? {
             Some(keys) => {
                 run.done(step::CERTIFICATES_RECEIVED);
-                self.install(run, &issuance, keys, certificates).await?;
-                Ok((Outcome::Confirmed, Some(issuance)))
+                let confirmed = self.install(run, &issuance, keys, certificates).await?;
+                Ok((Outcome::Confirmed, Some(confirmed)))
             }
             None => {
                 let call = Call::post_empty(path("/issuances/{}/abort", &[&issuance.id]))?;
-                let _: serde_json::Value = self.client.send(call.session_if(self.session)?).await?;
+                match self.client.send::<IssuanceView>(call.session_if(self.session)?).await {
+                    Ok(_) => {}
+                    // It ended at the same moment, perhaps by its time-out.
+                    Err(error) if error.problem().is_some_and(|problem| problem.name() == "issuance-ended") => {}
+                    Err(error) => return Err(error),
+                }
                 self.card.run(Card::discard_next).await?;
                 Ok((Outcome::Aborted, Some(issuance)))
             }
@@ -285,7 +283,6 @@ impl Personalisation<'_> {
                 Err(error) => return Err(error),
             };
             match issuance.state.as_str() {
-                "confirmed" | "undone" => return Ok(None),
                 "reserved" if tried < tries => {
                     tried += 1;
                     tokio::time::sleep(distance).await;
@@ -303,7 +300,12 @@ impl Personalisation<'_> {
         if !self.card.run(Card::is_unfinished).await? {
             return Ok(Outcome::Nothing);
         }
-        let known = match operations::show_card(self.client, self.session, self.card.serial()).await {
+        if !self.card.run(Card::may_be_confirmed).await? {
+            self.card.run(Card::discard_next).await?;
+            return Ok(Outcome::Discarded);
+        }
+        let session = self.session.ok_or_else(|| Error::SessionNeeded { card: self.card.serial().to_owned() })?;
+        let known = match operations::show_card(self.client, session, self.card.serial()).await {
             Ok(card) => Some(card),
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
@@ -314,7 +316,7 @@ impl Personalisation<'_> {
         let (authentication, signing): (Vec<_>, Vec<_>) =
             good.partition(|certificate| certificate.profile == AUTHENTICATION_PROFILE);
         let outcome = match (authentication.first(), signing.first()) {
-            (Some(authentication), Some(signing)) => self.settle_by(authentication, signing).await?,
+            (Some(authentication), Some(signing)) => self.settle_by(session, authentication, signing).await?,
             _ => {
                 self.card.run(Card::discard_next).await?;
                 Outcome::Discarded
@@ -325,11 +327,14 @@ impl Personalisation<'_> {
     }
 
     /// Tidies the card by what is good. That may be the pair before the unfinished keys, if these came to nothing.
-    async fn settle_by(&self, authentication: &CertificateView, signing: &CertificateView) -> Result<Outcome, Error> {
-        let current = Pair {
-            authentication: self.fetch(authentication).await?,
-            signing: self.fetch(signing).await?,
-        };
+    async fn settle_by(
+        &self,
+        session: &Session,
+        authentication: &CertificateView,
+        signing: &CertificateView,
+    ) -> Result<Outcome, Error> {
+        let authentication = self.fetch(session, authentication).await?;
+        let current = Pair { authentication, signing: self.fetch(session, signing).await? };
         self.card
             .run(move |card| {
                 let confirmed = card.keys_of(&current)?.is_some_and(|keys| {
@@ -342,11 +347,11 @@ impl Personalisation<'_> {
     }
 
     /// A certificate's DER, asked for where a list leaves it out.
-    async fn fetch(&self, view: &CertificateView) -> Result<Vec<u8>, Error> {
+    async fn fetch(&self, session: &Session, view: &CertificateView) -> Result<Vec<u8>, Error> {
         if let Some(certificate) = &view.certificate {
             return Ok(certificate.0.clone());
         }
-        let full = operations::show_certificate(self.client, self.session, &view.issuer, &view.serial).await?;
+        let full = operations::show_certificate(self.client, session, &view.issuer, &view.serial).await?;
         full.certificate.map(|certificate| certificate.0).ok_or_else(|| Error::Answer {
             server: self.client.server().to_owned(),
             status: 200,

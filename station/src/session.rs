@@ -7,9 +7,9 @@ use api::sessions::{ChallengeReply, SessionReply, SessionRequest};
 use hsm::Signer;
 use zeroize::Zeroizing;
 
+use crate::Error;
 use crate::card::{Card, Purpose};
 use crate::http::{Call, Client, path};
-use crate::Error;
 
 /// An operator's session. Whoever has its token, and this station's key, acts as the operator.
 pub struct Session {
@@ -64,11 +64,8 @@ pub async fn login(client: &Client, card: &Card, station: &str) -> Result<Sessio
             Ok((certificate, key.sign(&statement)?))
         })
         .await?;
-    let request = SessionRequest::Card {
-        nonce: challenge.nonce,
-        certificate: certificate.into(),
-        signature: signature.into(),
-    };
+    let request =
+        SessionRequest::Card { nonce: challenge.nonce, certificate: certificate.into(), signature: signature.into() };
     open(client, &request).await
 }
 
@@ -78,6 +75,14 @@ pub async fn login(client: &Client, card: &Card, station: &str) -> Result<Sessio
 /// When the service refuses the code.
 pub async fn login_with_code(client: &Client, code: &EnrolmentCode) -> Result<Session, Error> {
     open(client, &SessionRequest::Code { secret: code.secret.to_vec().into() }).await
+}
+
+/// Ends a session.
+///
+/// # Errors
+/// When the service refuses, or cannot be reached: the session ends by itself then.
+pub async fn close(client: &Client, session: Session) -> Result<(), Error> {
+    client.send(Call::delete(path("/sessions/current", &[])).session(&session)?).await
 }
 
 async fn open(client: &Client, request: &SessionRequest) -> Result<Session, Error> {

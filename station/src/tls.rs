@@ -59,8 +59,7 @@ fn http1(mut config: ClientConfig) -> Arc<ClientConfig> {
 /// When it cannot be read, or holds none.
 pub fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
     let text = std::fs::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-    decode_certificates(&text)
-        .map_err(|error| Error::Credentials { path: path.to_owned(), reason: error.to_string() })
+    decode_certificates(&text).map_err(|error| Error::Credentials { path: path.to_owned(), reason: error.to_string() })
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
@@ -102,8 +101,7 @@ pub fn station_config(ca_file: &Path, certificate_file: &Path, key_file: &Path) 
 pub fn card_config(roots: &[Vec<u8>], certificate: &[u8], key: Arc<dyn Signer>) -> Result<Arc<ClientConfig>, Error> {
     let chain = vec![CertificateDer::from(certificate.to_vec())];
     let certified = CertifiedKey::new(chain, Arc::new(CardKey(key)));
-    let mut config =
-        trusting(roots)?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    let mut config = trusting(roots)?.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.resumption = Resumption::disabled();
     Ok(http1(config))
 }
@@ -113,9 +111,7 @@ pub fn card_config(roots: &[Vec<u8>], certificate: &[u8], key: Arc<dyn Signer>) 
 ///
 /// # Errors
 /// When rustls does not take its own defaults.
-pub fn enrolment_config(
-    fingerprint: [u8; FINGERPRINT],
-) -> Result<(Arc<ClientConfig>, Arc<PinnedRoot>), Error> {
+pub fn enrolment_config(fingerprint: [u8; FINGERPRINT]) -> Result<(Arc<ClientConfig>, Arc<PinnedRoot>), Error> {
     let pinned = Arc::new(PinnedRoot { fingerprint, provider: provider(), root: Mutex::new(None) });
     let verifier: Arc<dyn ServerCertVerifier> = pinned.clone();
     let config = builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
@@ -151,7 +147,8 @@ impl ServerCertVerifier for PinnedRoot {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some((root, between)) = intermediates.split_last().filter(|(root, _)| has_fingerprint(root, &self.fingerprint))
+        let Some((root, between)) =
+            intermediates.split_last().filter(|(root, _)| has_fingerprint(root, &self.fingerprint))
         else {
             // As when the root is not in the store: the code is from another service, or somebody sits in between.
             return Err(CertificateError::UnknownIssuer.into());

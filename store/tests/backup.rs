@@ -151,8 +151,10 @@ fn a_backup_under_load_shows_exactly_one_commit() {
                     // Equal counters at both ends of the table, a row that comes and goes, and one that grows.
                     let text = n.to_string();
                     let count = |at: &str| with_terms(put(format!("{at}/{writer}"), text.as_str()), &[&text]);
-                    let fleeting =
-                        Put { value: (n % 2 == 0).then(|| vec![7; 5000]), ..put(format!("fleeting/{writer}"), "") };
+                    let fleeting = Put {
+                        value: n.is_multiple_of(2).then(|| vec![7; 5000]),
+                        ..put(format!("fleeting/{writer}"), "")
+                    };
                     let padded = put(format!("pad/{:06}", (n * 7 + writer) % 3000), vec![n as u8; n as usize % 9000]);
                     let rows = [count("a"), count("z"), fleeting, padded];
                     let entries = vec![vec![writer as u8]];
@@ -190,7 +192,7 @@ fn a_backup_under_load_shows_exactly_one_commit() {
             let (a, z) = (read("a").unwrap(), read("z").unwrap());
             assert_eq!((&a.value, a.version), (&z.value, z.version));
             let n: u64 = std::str::from_utf8(&a.value).unwrap().parse().unwrap();
-            assert_eq!(read("fleeting").is_some(), n % 2 == 0);
+            assert_eq!(read("fleeting").is_some(), n.is_multiple_of(2));
             let found = copy.by_index(BY_VALUE, &a.value, Some(&[&a.value[..], &[0]].concat()), None, 99).unwrap();
             assert!(found.entries.iter().any(|entry| entry.key == a.key));
             commits += n;

@@ -11,9 +11,12 @@ use store::{Cursor, Index, Put, SledStore, Store, Term};
 const FIRST: Index = Index::new("first");
 const SECOND: Index = Index::new("second");
 
+/// A new value with its terms, or a deletion.
+type Change = Option<(Vec<u8>, Vec<Term>)>;
+
 #[derive(Debug, Clone)]
 enum Step {
-    Commit(Vec<(Vec<u8>, Option<(Vec<u8>, Vec<Term>)>)>),
+    Commit(Vec<(Vec<u8>, Change)>),
     Reopen,
 }
 

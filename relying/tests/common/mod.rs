@@ -10,9 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use pki::ocsp::{
-    CertStatus, OcspLimits, OcspRequest, ResponderId, ResponseContent, SingleResponse, prepare_response,
-};
+use pki::ocsp::{CertStatus, OcspLimits, OcspRequest, ResponderId, ResponseContent, SingleResponse, prepare_response};
 use pki::{PublicKey, SignatureAlgorithm, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod service;
+pub(crate) mod tls;
 
 use std::any::type_name;
 use std::fs;
@@ -69,7 +70,6 @@ pub(crate) fn module() -> Arc<Module> {
 /// A blank card, open.
 pub(crate) fn blank_card(label: &str) -> Card {
     let module = module();
-    let serial =
-        station::blank::initialise(&module, label, &Pin::new(SO_PIN), &Pin::new(PASSCODE)).unwrap();
+    let serial = station::blank::initialise(&module, label, &Pin::new(SO_PIN), &Pin::new(PASSCODE)).unwrap();
     Card::open(&module, &TokenSelector::Serial(serial), Pin::new(PASSCODE)).unwrap()
 }

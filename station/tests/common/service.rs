@@ -5,9 +5,7 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use api::cards::{
-    CardView, CertificateView, ConfirmationRequest, IssuanceKind, IssuanceRequest, IssuanceView,
-};
+use api::cards::{CardView, CertificateView, ConfirmationRequest, IssuanceKind, IssuanceRequest, IssuanceView};
 use api::sessions::{ChallengeReply, SessionReply, SessionRequest};
 use api::{Base64, Problem};
 use bytes::Bytes;
@@ -18,9 +16,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pki::certificate::ParsedCertificate;
 use pki::request::check_request;
+use pki::{KeyType, PublicKey};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    SubjectPublicKeyInfo,
+    PublicKeyData,
 };
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
@@ -46,15 +45,18 @@ pub(crate) struct State {
 pub(crate) struct Service {
     pub(crate) socket: PathBuf,
     pub(crate) state: Arc<Mutex<State>>,
+    /// Its CA's certificate.
+    pub(crate) ca: Vec<u8>,
 }
 
-type Reply = Result<serde_json::Value, Problem>;
+type Reply = Result<serde_json::Value, Box<Problem>>;
 
 impl Service {
     pub(crate) fn start(socket: PathBuf) -> Self {
         let listener = UnixListener::bind(&socket).unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let ca = Arc::new(ca());
+        let ca_der = ca.der().to_vec();
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -71,7 +73,7 @@ impl Service {
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
         });
-        Service { socket, state }
+        Service { socket, state, ca: ca_der }
     }
 
     pub(crate) fn client(&self) -> station::Client {
@@ -116,8 +118,8 @@ fn json(value: &impl Serialize) -> Reply {
     Ok(serde_json::to_value(value).unwrap())
 }
 
-fn refused(status: u16, name: &str) -> Problem {
-    Problem::new(status, name, name, "by the test")
+fn refused(status: u16, name: &str) -> Box<Problem> {
+    Box::new(Problem::new(status, name, name, "by the test"))
 }
 
 impl State {
@@ -138,7 +140,8 @@ impl State {
             }),
             ("POST", ["sessions"]) => self.login(body),
             ("GET", ["cards", serial, "issuance"]) => self.open_issuance(serial),
-            ("GET", ["cards", serial]) => match self.cards.get(*serial) {
+            ("DELETE", ["sessions", "current"]) if session => Ok(serde_json::Value::Null),
+            ("GET", ["cards", serial]) if session => match self.cards.get(*serial) {
                 Some(card) => json(card),
                 None => Err(refused(404, "not-found")),
             },
@@ -146,14 +149,14 @@ impl State {
             ("POST", ["cards", serial, "issuances"]) if session => self.issue(ca, serial, body),
             ("POST", ["issuances", id, "confirmation"]) => self.confirm(id, body),
             ("POST", ["issuances", id, "abort"]) => self.undo(id),
-            ("GET", ["certificates", _, serial]) => {
+            ("GET", ["certificates", _, serial]) if session => {
                 let all = self.cards.values().flat_map(|card| &card.certificates);
                 match all.clone().find(|certificate| certificate.serial == *serial) {
                     Some(certificate) => json(certificate),
                     None => Err(refused(404, "not-found")),
                 }
             }
-            ("POST", ["cards" | "issuances", ..]) => Err(refused(401, "no-session")),
+            ("POST" | "GET", ["cards" | "certificates", ..]) => Err(refused(401, "no-session")),
             _ => Err(refused(404, "no-such-path")),
         }
     }
@@ -282,10 +285,26 @@ impl State {
     }
 }
 
+struct CertifiedKey(PublicKey);
+
+impl PublicKeyData for CertifiedKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.key_bits()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        match self.0.key_type() {
+            KeyType::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyType::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            _ => &rcgen::PKCS_RSA_SHA256,
+        }
+    }
+}
+
 fn certify(ca: &CertifiedIssuer<'static, KeyPair>, request: &[u8], profile: &str) -> CertificateView {
     let checked = check_request(request).unwrap();
     assert!(checked.ignored().is_empty(), "{:?}", checked.ignored());
-    let key = SubjectPublicKeyInfo::from_der(checked.public_key().spki_der()).unwrap();
+    let key = CertifiedKey(checked.public_key().clone());
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, format!("{HOLDER}_Ada_Byron"));

@@ -402,8 +402,8 @@ mod tests {
     fn a_write_that_never_ends_is_a_clear_error_and_shows_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let options = SledOptions { stall_limit: Duration::from_millis(1), ..SledOptions::default() };
+        SledStore::open(dir.path()).unwrap().commit(one_row(b"1")).unwrap();
         let store = SledStore::open_with(dir.path(), &options).unwrap();
-        store.commit(one_row(b"1")).unwrap();
         // A reader that does not let go stops the committer where a dead thread of sled's would.
         let reader = store.shared().reader();
         let stalled = store.commit(one_row(b"2")).unwrap_err();

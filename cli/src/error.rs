@@ -1,0 +1,91 @@
+//! Errors and exit codes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The service or its parts.
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    /// The station or its parts.
+    #[error(transparent)]
+    Station(#[from] station::Error),
+    /// The demo's relying service.
+    #[error(transparent)]
+    Relying(#[from] relying::Error),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// A file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An argument that does not fit the others.
+    #[error("{0}")]
+    Usage(String),
+    /// No service answers at its socket.
+    #[error(
+        "no service answers at {}: start it with `cardinal serve --config {}`, or name another configuration ({source})",
+        socket.display(),
+        config.display()
+    )]
+    NotRunning {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// The configuration that says so.
+        config: PathBuf,
+        /// What happened.
+        source: station::Error,
+    },
+    /// A card was refused by a relying service.
+    #[error("the relying service refused the card (HTTP {status}): {body}")]
+    LoginRefused {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        body: String,
+    },
+    /// A step of the demo did not come out as it should.
+    #[error("the demo stopped: {0}")]
+    Demo(String),
+    /// A thread or process could not be started.
+    #[error("{0}")]
+    System(String),
+}
+
+impl Error {
+    /// For [`Result::map_err`].
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Error::File { path, source }
+    }
+
+    /// 2: wrong arguments or configuration. 3: refused by a rule, or in this state. 4: not reachable, busy; try again.
+    /// 1: anything else. The list is in `cardinal --help`.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        let code = match self {
+            Error::Usage(_) | Error::Config(_) | Error::Server(server::Error::Config(_)) => 2,
+            Error::NotRunning { .. } => 4,
+            Error::LoginRefused { .. } => 3,
+            Error::Station(error) => match error.problem() {
+                Some(problem) if problem.status == 503 => 4,
+                Some(problem) if (400..500).contains(&problem.status) => 3,
+                Some(_) => 1,
+                None => match error {
+                    station::Error::Connect { .. } | station::Error::Timeout { .. } => 4,
+                    station::Error::Config(_) => 2,
+                    station::Error::HandshakeRefused { .. } => 3,
+                    _ => 1,
+                },
+            },
+            _ => 1,
+        };
+        ExitCode::from(code)
+    }
+}
