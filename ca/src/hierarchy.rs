@@ -208,7 +208,7 @@ pub fn create_issuing_ca(
     add_ca_key(store, &mut first, plan, key.public_key())?;
     reservation.add_to(&mut first, actor, None)?;
     let committed = store.commit(first)?;
-    let signed = reservation.committed(&committed).sign(root_key).map_err(|failure| failure.error)?;
+    let signed = reservation.committed(&committed).sign(root_key).map_err(|failure| *failure.error)?;
     let mut second = batch(now);
     let good = signed.add_good(store, &mut second, actor, None)?;
     let issuer = plan.issuer(good.der.unwrap_or_default(), IssuerState::Active, now);

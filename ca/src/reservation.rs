@@ -98,7 +98,7 @@ pub struct SignFailure {
     pub id: CertificateId,
     /// Why.
     #[source]
-    pub error: Error,
+    pub error: Box<Error>,
 }
 
 impl Authority {
@@ -228,11 +228,11 @@ impl Reserved {
         let id = self.record.id.clone();
         let signature = match signer.sign(self.prepared.tbs_der()) {
             Ok(signature) => signature,
-            Err(error) => return Err(SignFailure { id, error: error.into() }),
+            Err(error) => return Err(SignFailure { id, error: Box::new(error.into()) }),
         };
         match self.prepared.assemble(&signature, signer.public_key()) {
             Ok(certificate) => Ok(Signed { certificate, record: self.record }),
-            Err(error) => Err(SignFailure { id, error: error.into() }),
+            Err(error) => Err(SignFailure { id, error: Box::new(error.into()) }),
         }
     }
 }

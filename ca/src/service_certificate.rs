@@ -98,7 +98,7 @@ fn issue(
             let mut void = batch(now);
             recovery::void(store, &mut void, &id, &actor, None)?;
             store.commit(void)?;
-            return Err(failure.error);
+            return Err(*failure.error);
         }
     };
     let mut second = batch(now);

@@ -52,8 +52,6 @@ limits! {
     in_flight = 256 in 1..=100_000,
     /// Enrolment codes that may be open at one time.
     enrolment_codes = 100 in 1..=10_000,
-    /// Idempotency keys remembered for one station.
-    idempotency_keys_per_station = 10_000 in 1..=10_000_000,
 }
 
 impl Limits {

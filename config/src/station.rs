@@ -109,7 +109,7 @@ impl StationConfig {
         let raw: RawStationConfig = document.read()?;
         let base = origin.parent().unwrap_or(Path::new(""));
         Ok(Self {
-            name: document.identifier("station.name", &raw.station.name)?,
+            name: document.host_name("station.name", &raw.station.name)?,
             server: document.url("station.server", &raw.station.server, "https")?,
             ca_file: document.path("station.ca_file", &raw.station.ca_file, base)?,
             certificate_file: document.path("station.certificate_file", &raw.station.certificate_file, base)?,

@@ -463,7 +463,8 @@ mod tests {
                 };
                 card = after.unwrap_or_else(|_| before.clone());
                 if matches!(before.state, CardState::Cancelled { .. }) {
-                    prop_assert!(matches!(card.state, CardState::Cancelled { .. }));
+                    let still_cancelled = matches!(card.state, CardState::Cancelled { .. });
+                    prop_assert!(still_cancelled);
                 }
                 if let CardState::Suspended { holds: kept, .. } = &card.state {
                     prop_assert_eq!(kept, &holds);

@@ -11,7 +11,7 @@ use pki::request::CheckedRequest;
 use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use store::{Batch, Record, Store, Table, Term, Versioned};
+use store::{Batch, Index, Record, Store, Table, Term, Versioned};
 
 use crate::person::{Checker, IdentityCheck, Person, PersonState, Registration, RoleGrant, TermsAcceptance};
 use crate::policy::{Permit, Role, operation};
@@ -19,6 +19,10 @@ use crate::{Error, OdsCode, UserId, organisation, person};
 
 /// Codes, by the SHA-256 of their secret.
 pub const CODES: Table = Table::new("code");
+/// Codes that were not used, by the time when they run out: milliseconds, big endian.
+pub const OPEN: Index = Index::new("code.open");
+/// Codes that were used, likewise.
+pub const SPENT: Index = Index::new("code.spent");
 /// Stations, by name.
 pub const STATIONS: Table = Table::new("station");
 
@@ -69,7 +73,8 @@ impl Record for Code {
     }
 
     fn terms(&self) -> Vec<Term> {
-        Vec::new()
+        let index = if self.used { SPENT } else { OPEN };
+        vec![Term::new(index, self.expires.unix_millis().to_be_bytes())]
     }
 }
 
@@ -130,6 +135,31 @@ fn checked_station_name(name: &str) -> Result<(), Error> {
     Err(Error::invalid("name", rule))
 }
 
+/// How long codes are good, and how many may be open.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeLimits {
+    /// How long a code is good.
+    pub life: Duration,
+    /// How many may be open at one time.
+    pub open: usize,
+}
+
+/// Forgets codes that have run out: a batch of at most `limit`, or none when there is nothing.
+///
+/// # Errors
+/// When the store fails.
+pub fn forget_codes(store: &dyn Store, now: Timestamp, limit: usize) -> Result<Option<Batch>, Error> {
+    let to = now.unix_millis().to_be_bytes();
+    let mut batch = ca::batch(now);
+    for index in [OPEN, SPENT] {
+        let (codes, _) = store::load_by_index::<Code>(store, index, &[], Some(&to), None, limit)?;
+        for code in &codes {
+            batch.delete(code);
+        }
+    }
+    Ok((!batch.put.is_empty()).then_some(batch))
+}
+
 /// Makes a code for a station. Returns its secret, which is not kept.
 ///
 /// # Errors
@@ -139,7 +169,7 @@ pub fn station_code(
     permit: &Permit<operation::StationEnrol>,
     name: &str,
     organisation: &OdsCode,
-    life: Duration,
+    limits: CodeLimits,
     now: Timestamp,
     random: &dyn SecureRandom,
 ) -> Result<(Batch, [u8; SECRET_OCTETS], Timestamp), Error> {
@@ -147,7 +177,7 @@ pub fn station_code(
     organisation::load(store, organisation)?;
     let mut batch = ca::batch(now);
     let purpose = CodePurpose::Station { name: name.to_owned(), organisation: organisation.clone() };
-    let (secret, expires) = add_code(&mut batch, purpose, life, random)?;
+    let (secret, expires) = add_code(store, &mut batch, purpose, limits, random)?;
     let record = AuditRecord::new(now, permit.actor(), "station.code", Outcome::Done)
         .on("station", name)
         .fact("organisation", organisation)
@@ -157,14 +187,19 @@ pub fn station_code(
 }
 
 fn add_code(
+    store: &dyn Store,
     batch: &mut Batch,
     purpose: CodePurpose,
-    life: Duration,
+    limits: CodeLimits,
     random: &dyn SecureRandom,
 ) -> Result<([u8; SECRET_OCTETS], Timestamp), Error> {
+    let open = store.by_index(OPEN, &batch.at.to_be_bytes(), Some(&[0xff]), None, limits.open)?;
+    if open.entries.len() >= limits.open {
+        return Err(Error::TooManyCodes(limits.open));
+    }
     let mut secret = [0; SECRET_OCTETS];
     random.fill(&mut secret).map_err(|_| ca::Error::Random)?;
-    let expires = Timestamp::from_unix_millis(batch.at).plus(life);
+    let expires = Timestamp::from_unix_millis(batch.at).plus(limits.life);
     batch.create(&Code { digest: Sha256::digest(secret).to_vec(), purpose, expires, used: false })?;
     Ok((secret, expires))
 }
@@ -252,7 +287,7 @@ impl StationEnrolment {
     pub fn sign(self, authority: &Authority, committed: &store::Committed) -> Result<SignedStationEnrolment, Error> {
         let reserved = self.reservation.committed(committed);
         let signer = authority.issuer(&reserved.id().issuer)?.signer();
-        let signed = reserved.sign(signer.as_ref()).map_err(|failure| failure.error)?;
+        let signed = reserved.sign(signer.as_ref()).map_err(|failure| *failure.error)?;
         Ok(SignedStationEnrolment { code: self.code, name: self.name, organisation: self.organisation, signed })
     }
 }
@@ -317,7 +352,7 @@ pub fn first_operator(
     store: &dyn Store,
     permit: &Permit<operation::RoleAppoint>,
     operator: FirstOperator,
-    life: Duration,
+    limits: CodeLimits,
     now: Timestamp,
     random: &dyn SecureRandom,
 ) -> Result<(Batch, Person, [u8; SECRET_OCTETS], Timestamp), Error> {
@@ -350,7 +385,7 @@ pub fn first_operator(
     };
     person::appoint(store, &mut batch, permit, &grant)?;
     let (secret, expires) =
-        add_code(&mut batch, CodePurpose::FirstCard { person: person.user_id.clone() }, life, random)?;
+        add_code(store, &mut batch, CodePurpose::FirstCard { person: person.user_id.clone() }, limits, random)?;
     Ok((batch, person, secret, expires))
 }
 

@@ -101,6 +101,12 @@ pub enum Error {
         "the enrolment code is not known, was used already, or has run out: ask for a new one with `cardinal station enrol`"
     )]
     CodeRefused,
+    /// Too many codes are open.
+    #[error(
+        "{0} enrolment codes are open already, as many as limits.enrolment_codes permits: wait until some are used or \
+         have run out"
+    )]
+    TooManyCodes(usize),
     /// No valid login: one answer for all.
     #[error("the login is not accepted: {0}")]
     LoginRefused(&'static str),

@@ -381,7 +381,7 @@ impl ReservedPair {
     pub fn sign(self, authority: &Authority) -> Result<SignedPair, Error> {
         let sign = |reserved: Reserved| -> Result<Signed, Error> {
             let signer = authority.issuer(&reserved.id().issuer)?.signer();
-            reserved.sign(signer.as_ref()).map_err(|failure| failure.error.into())
+            reserved.sign(signer.as_ref()).map_err(|failure| (*failure.error).into())
         };
         Ok(SignedPair {
             authentication: sign(self.authentication)?,

@@ -99,6 +99,7 @@ impl From<ra::Error> for Failure {
                 let rule = refusal.rule();
                 Failure::new(422, "request-refused", "The certification request is refused", detail).with_rule(rule)
             }
+            ra::Error::TooManyCodes(_) => Failure::new(429, "too-many-codes", "Too many codes are open", detail),
             ra::Error::CodeRefused => Failure::new(403, "code-refused", "The code is not accepted", detail),
             ra::Error::LoginRefused(_) => Failure::new(401, "login-refused", "The login is not accepted", detail),
             ra::Error::NoSession => Failure::new(401, "no-session", "No session", detail),

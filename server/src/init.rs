@@ -164,7 +164,7 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
     std::fs::create_dir_all(&dir).map_err(Error::file("make directory", &dir))?;
     for record in ca::issuer::all(store)? {
         let path = dir.join(format!("{}.pem", record.id));
-        let text = pki::pem::encode_certificates(&[&record.certificate_der]);
+        let text = pki::pem::encode_certificates([&record.certificate_der]);
         write_atomically(&path, text.as_bytes(), 0o644).map_err(Error::file("write", &path))?;
         if record.state == IssuerState::Offline {
             let parsed =

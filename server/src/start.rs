@@ -183,7 +183,6 @@ fn open_responder(config: &Config, authority: &Authority) -> Result<Arc<Responde
     let limits = OcspLimits {
         max_request_bytes: config.limits.ocsp_request_bytes,
         max_requests: config.limits.ocsp_requests_per_message,
-        ..OcspLimits::default()
     };
     let options = ResponderOptions {
         limits,

@@ -219,10 +219,12 @@ fn undo_overdue(service: &Service, now: Timestamp) -> Result<(), Failure> {
 
 fn tidy_up(service: &Service, now: Timestamp) -> Result<(), Failure> {
     let store = service.store.as_ref();
-    for batch in [ra::session::forget_expired(store, now, PORTION)?, idempotency::forget_expired(store, now, PORTION)?]
-        .into_iter()
-        .flatten()
-    {
+    let tidied = [
+        ra::session::forget_expired(store, now, PORTION)?,
+        ra::enrolment::forget_codes(store, now, PORTION)?,
+        idempotency::forget_expired(store, now, PORTION)?,
+    ];
+    for batch in tidied.into_iter().flatten() {
         match store.commit(batch) {
             Ok(_) | Err(store::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),

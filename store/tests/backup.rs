@@ -166,15 +166,22 @@ fn a_backup_under_load_shows_exactly_one_commit() {
         }
         store.wait_feed(100, std::time::Duration::from_secs(300));
         for _ in 0..3 {
-            let mut last = 0;
+            let (mut last, mut frames) = (0, 0);
             let mut bytes = Vec::new();
             let before = store.feed_position().unwrap();
             let summary = store
                 .backup(&mut bytes, &mut |so_far| {
                     assert!(so_far >= last);
                     last = so_far;
+                    frames += 1;
+                    // The backup goes on only when the store has, so that every part of it shows another commit.
+                    if frames % 200 == 0 && frames < 4000 {
+                        let now = store.feed_position().unwrap().sequence;
+                        store.wait_feed(now + 3, std::time::Duration::from_secs(300));
+                    }
                 })
                 .unwrap();
+            assert!(summary.position.sequence >= before.sequence + 50, "commits went on");
             assert_eq!(last, summary.bytes);
             assert!(summary.position >= before && summary.position <= store.feed_position().unwrap());
             backups.push((bytes, summary));

@@ -37,6 +37,16 @@ fn is_whole(store: &SledStore, rows: u64) {
     assert_eq!(store.feed(0, usize::MAX).unwrap().len() as u64, rows - 1);
 }
 
+/// sled's own view of a store that was just closed, as soon as its threads have let go of the file.
+fn behind_its_back(dir: &Path) -> sled::Db {
+    loop {
+        match sled::open(dir.join("sled")) {
+            Err(sled::Error::Io(e)) if e.to_string().contains("could not acquire lock") => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 fn snapshots(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir.join("sled")).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap.")).collect()
@@ -156,7 +166,7 @@ fn a_damaged_witness_is_reported_and_made_anew() {
 fn a_store_of_a_newer_layout_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
-    let db = sled::open(dir.path().join("sled")).unwrap();
+    let db = behind_its_back(dir.path());
     let mut state = db.get("Mstate").unwrap().unwrap().to_vec();
     state[1] += 1;
     db.insert("Mstate", state).unwrap();
@@ -169,7 +179,7 @@ fn a_store_of_a_newer_layout_is_refused() {
 fn a_row_that_went_behind_the_stores_back_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
-    let db = sled::open(dir.path().join("sled")).unwrap();
+    let db = behind_its_back(dir.path());
     db.remove(db.iter().keys().map(Result::unwrap).find(|key| key[0] == b'R').unwrap()).unwrap();
     drop(db);
     assert!(matches!(SledStore::open(dir.path()), Err(Error::Damaged { .. })));

@@ -80,7 +80,8 @@ fn run_and_kill(dir: &Path, acknowledged: &mut BTreeMap<u64, u64>) {
     assert!(killed, "the child ended by itself: {status}");
 }
 
-fn check(dir: &Path, acknowledged: &BTreeMap<u64, u64>) {
+/// Checks the store, and raises what counts as acknowledged to what is seen: that must not go any more either.
+fn check(dir: &Path, acknowledged: &mut BTreeMap<u64, u64>) {
     let store = SledStore::open(dir).unwrap();
     let mut commits = 0;
     for writer in 0..WRITERS {
@@ -88,6 +89,7 @@ fn check(dir: &Path, acknowledged: &BTreeMap<u64, u64>) {
         let told = acknowledged.get(&writer).copied().unwrap_or(0);
         assert!(n >= told, "writer {writer} is at {n}, but {told} was acknowledged");
         assert!(n <= told + 1, "writer {writer} is at {n}, which it cannot have reached after {told}");
+        acknowledged.insert(writer, n);
         commits += n;
         let found = store.by_index(BY_WRITER, &writer.to_be_bytes(), None, None, usize::MAX).unwrap().entries;
         for which in ["a", "b"] {
@@ -126,7 +128,7 @@ fn no_acknowledged_commit_is_lost_or_torn_when_the_process_is_killed() {
     let mut acknowledged = BTreeMap::new();
     for _ in 0..kills {
         run_and_kill(dir.path(), &mut acknowledged);
-        check(dir.path(), &acknowledged);
+        check(dir.path(), &mut acknowledged);
     }
-    assert!(acknowledged.len() as u64 == WRITERS, "every writer got through");
+    assert!(acknowledged.values().all(|n| *n > 0), "every writer got through");
 }

@@ -15,6 +15,7 @@ use api::admin::{
 use ca::certificate::{CertificateId, CertificateRecord};
 use config::Config;
 use hsm::{MemoryKey, Signer};
+use pki::{SerialNumber, Timestamp};
 use pki::certificate::ParsedCertificate;
 use pki::crl::ParsedCrl;
 use pki::ocsp::{CertStatus, Expected, HashAlgorithm, IssuerHashes, VerifiedStatus, build_request, verify_response};
@@ -418,6 +419,24 @@ impl Deployment {
         ca::certificate::load(self.service.store.as_ref(), &id).expect("a record").record
     }
 
+    /// Changes a certificate where no call of the API does: the record, and the feed that tells of it.
+    ///
+    /// # Panics
+    /// When its state does not permit it.
+    pub fn change_certificate(
+        &self,
+        certificate: &[u8],
+        change: impl FnOnce(CertificateRecord, Timestamp) -> Result<CertificateRecord, ca::InvalidTransition>,
+    ) {
+        let store = self.service.store.as_ref();
+        let stored = ca::certificate::load(store, &self.record(certificate).id).expect("a record");
+        let now = self.clock.now();
+        let next = change(stored.record.clone(), now).expect("a possible change");
+        let mut batch = ca::batch(now);
+        ca::certificate::change(&mut batch, &stored, &next, &audit::Actor::service(), None).expect("a change");
+        store.commit(batch).expect("a commit");
+    }
+
     /// What OCSP says of a certificate, asked over HTTP with a nonce, and verified.
     ///
     /// # Panics
@@ -431,21 +450,45 @@ impl Deployment {
     /// # Panics
     /// When there is no answer that can be relied upon.
     pub async fn ocsp_answer(&self, certificate: &[u8]) -> VerifiedStatus {
+        self.ask_ocsp(certificate, Some(&[7; 32])).await
+    }
+
+    /// What OCSP says of a certificate, asked without a nonce: that may come from a cache.
+    ///
+    /// # Panics
+    /// When there is no answer that can be relied upon.
+    pub async fn ocsp_without_nonce(&self, certificate: &[u8]) -> CertStatus {
+        self.ask_ocsp(certificate, None).await.status
+    }
+
+    /// What OCSP says of a serial number.
+    ///
+    /// # Panics
+    /// When there is no answer that can be relied upon.
+    pub async fn ocsp_of(&self, issuer: &str, serial: SerialNumber) -> CertStatus {
+        self.ask_ocsp_of(issuer, serial, Some(&[7; 32])).await.status
+    }
+
+    async fn ask_ocsp(&self, certificate: &[u8], nonce: Option<&[u8]>) -> VerifiedStatus {
         let certificate = ParsedCertificate::from_der(certificate).expect("a certificate");
-        let issuer = self.issuer(&issuer_id(&certificate));
-        let issuer = ParsedCertificate::from_der(&issuer).expect("a CA certificate");
+        let id = issuer_id(&certificate);
+        let issuer = ParsedCertificate::from_der(&self.issuer(&id)).expect("a CA certificate");
         certificate.verify_signed_by(issuer.public_key()).expect("the issuer's signature");
+        self.ask_ocsp_of(&id, certificate.serial(), nonce).await
+    }
+
+    async fn ask_ocsp_of(&self, issuer: &str, serial: SerialNumber, nonce: Option<&[u8]>) -> VerifiedStatus {
+        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
         let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
-        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, certificate.serial());
-        let nonce = [7; 32];
-        let request = build_request(&[&cert_id], Some(&nonce)).expect("an OCSP request");
+        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
+        let request = build_request(&[&cert_id], nonce).expect("an OCSP request");
         let ask = Ask::post("/ocsp").header("content-type", "application/ocsp-request").body(request);
         let reply = self.public().send(ask).await.expect(200);
         let expected = Expected {
             cert_id: &cert_id,
             issuer_subject_der: issuer.subject_der(),
             issuer_key: issuer.public_key(),
-            nonce: Some(&nonce),
+            nonce,
             now: self.clock.now(),
             max_clock_skew: Duration::ZERO,
         };

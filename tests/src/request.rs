@@ -2,18 +2,38 @@
 
 use std::path::Path;
 
-use hsm::MemoryKey;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use hsm::{MemoryKey, Signer};
+use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ECDSA_P256_SHA256, PublicKeyData, SigningKey};
 
 use crate::openssl::openssl;
 
-/// The key as rcgen takes it.
+/// A P-256 key, wherever it is, as rcgen takes it.
+struct Through<'a>(&'a dyn Signer);
+
+impl PublicKeyData for Through<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().key_bits()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for Through<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message).map_err(|_| rcgen::Error::RemoteKeyError)
+    }
+}
+
+/// A request that asks for nothing, DER, by any P-256 key: a CA's in its token, too.
 ///
 /// # Panics
-/// When rcgen does not take it.
-pub fn rcgen_key(key: &MemoryKey) -> KeyPair {
-    let pkcs8 = rustls::pki_types::PrivatePkcs8KeyDer::from(key.to_pkcs8().to_vec());
-    KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8, &PKCS_ECDSA_P256_SHA256).expect("a P-256 key")
+/// When it cannot be made.
+pub fn signed_by(key: &dyn Signer) -> Vec<u8> {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters.serialize_request(&Through(key)).expect("a request").der().to_vec()
 }
 
 /// A request that asks for nothing, DER.
@@ -21,9 +41,7 @@ pub fn rcgen_key(key: &MemoryKey) -> KeyPair {
 /// # Panics
 /// When it cannot be made.
 pub fn plain(key: &MemoryKey) -> Vec<u8> {
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = DistinguishedName::new();
-    parameters.serialize_request(&rcgen_key(key)).expect("a request").der().to_vec()
+    signed_by(key)
 }
 
 /// A request whose subject claims to be somebody else, DER.
@@ -34,7 +52,7 @@ pub fn claiming(key: &MemoryKey, common_name: &str) -> Vec<u8> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, common_name);
-    parameters.serialize_request(&rcgen_key(key)).expect("a request").der().to_vec()
+    parameters.serialize_request(&Through(key)).expect("a request").der().to_vec()
 }
 
 /// A request with a key made by `openssl genpkey` with these options, and made by `openssl req` with those. PEM; the key

@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use ra::enrolment::{self, FirstOperator};
+use ra::enrolment::{self, CodeLimits, FirstOperator};
 use ra::organisation::{self, Organisation};
 use ra::person::Registration;
 use ra::policy::{Permit, operation};
@@ -91,6 +91,10 @@ fn code_text(service: &Service, secret: [u8; enrolment::SECRET_OCTETS]) -> Strin
     EnrolmentCode { secret, ca_fingerprint }.to_string()
 }
 
+fn code_limits(service: &Service) -> CodeLimits {
+    CodeLimits { life: service.config.times.enrolment_code, open: service.config.limits.enrolment_codes }
+}
+
 async fn station_code(
     State(service): State<Arc<Service>>,
     Extension(account): Extension<Account>,
@@ -101,14 +105,14 @@ async fn station_code(
             let request: StationCodeRequest = json(&body)?;
             let organisation = request.organisation.parse()?;
             let permit = Permit::<operation::StationEnrol>::on_this_machine(account.local());
-            let life = service.config.times.enrolment_code;
+            let limits = code_limits(service);
             let (_, (secret, expires)) = service.commit(|now| {
                 let (batch, secret, expires) = enrolment::station_code(
                     service.store.as_ref(),
                     &permit,
                     &request.name,
                     &organisation,
-                    life,
+                    limits,
                     now,
                     &service.random,
                 )?;
@@ -134,7 +138,7 @@ async fn operator(
                 "{}, vouched for by {witnesses}",
                 account.local()
             ));
-            let life = service.config.times.enrolment_code;
+            let limits = code_limits(service);
             let (_, (person, secret, expires)) = service.commit(|now| {
                 let operator = FirstOperator {
                     registration: Registration {
@@ -148,7 +152,7 @@ async fn operator(
                 };
                 let store = service.store.as_ref();
                 let (batch, person, secret, expires) =
-                    enrolment::first_operator(store, &permit, operator, life, now, &service.random)?;
+                    enrolment::first_operator(store, &permit, operator, limits, now, &service.random)?;
                 Ok((batch, (person, secret, expires)))
             })?;
             let reply = OperatorReply {
@@ -255,7 +259,7 @@ struct AuditPage {
 async fn audit_records(State(service): State<Arc<Service>>, Query(page): Query<AuditPage>) -> Result<Reply, Failure> {
     service
         .run(move |service| {
-            let most = usize::try_from(service.config.limits.page_max).unwrap_or(200);
+            let most = service.config.limits.page_max;
             let limit = page.limit.unwrap_or(most).clamp(1, most);
             let mut items = Vec::new();
             for (index, bytes) in service.store.audit(page.from, limit)? {

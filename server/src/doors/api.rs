@@ -9,13 +9,17 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::{DoorLimits, serve};
 use crate::caller::PeerCertificate;
 use crate::failure::Failure;
+
+/// How long a client whose handshake failed has to read why.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The door's certificate, which can be replaced while it is open.
 #[derive(Debug)]
@@ -79,6 +83,12 @@ pub fn tls_config(certificate: Arc<DoorCertificate>, client_issuers: &[Vec<u8>])
     Ok(Arc::new(config))
 }
 
+/// Ends a connection so that the client gets to read the alert: with unread octets in its buffer, TCP would reset it.
+async fn linger(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(|_| ())
+}
+
 /// Serves the API until `stop`.
 pub async fn run(
     listener: TcpListener,
@@ -94,10 +104,12 @@ pub async fn run(
         let (acceptor, router) = (acceptor.clone(), router.clone());
         Ok(async move {
             let _ = stream.set_nodelay(true);
-            let stream = match tokio::time::timeout(handshake, acceptor.accept(stream)).await {
+            let accepting = acceptor.accept(stream).into_fallible();
+            let stream = match tokio::time::timeout(handshake, accepting).await {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
+                Ok(Err((error, stream))) => {
                     tracing::info!(%error, "a TLS handshake failed");
+                    let _ = tokio::time::timeout(LINGER, linger(stream)).await;
                     return None;
                 }
                 Err(_) => return None,

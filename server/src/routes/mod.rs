@@ -94,7 +94,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&service), require_station));
     open.merge(guarded)
-        .layer(DefaultBodyLimit::max(usize::try_from(body_limit).unwrap_or(usize::MAX)))
+        .layer(DefaultBodyLimit::max(body_limit))
         .layer(middleware::from_fn_with_state(Arc::clone(&service), count))
         .with_state(service)
 }
@@ -109,7 +109,15 @@ async fn count(
     request: axum::extract::Request,
     next: middleware::Next,
 ) -> Response {
-    let response = next.run(request).await.into_response();
+    // A body that trickles in does not hold a connection for longer than this.
+    let response = match tokio::time::timeout(service.config.times.request, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let detail = "the request took too long; whether it was done shows when you look again, or repeat it with \
+                          the same Idempotency-Key";
+            Failure::unavailable("too-slow", detail, "times.request is over").into_response()
+        }
+    };
     service.metrics.request(response.status().as_u16());
     response
 }

@@ -85,8 +85,8 @@ pub(super) async fn list(
             let operator = caller.operator(service)?;
             let store = service.store.as_ref();
             let limits = &service.config.limits;
-            let default = usize::try_from(limits.page_default).unwrap_or(50);
-            let most = usize::try_from(limits.page_max).unwrap_or(200);
+            let default = limits.page_default;
+            let most = limits.page_max;
             let limit = paging.limit.unwrap_or(default).clamp(1, most);
             let mut after: Option<UserId> = paging.after.map(UserId::try_from).transpose()?;
             let mut items = Vec::new();

@@ -1,0 +1,103 @@
+//! The store: durable commits as issuances make them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use store::{Batch, Expect, Index, Put, SledStore, Store, Table, Term};
+use tests::Home;
+
+use crate::cost::{Watch, repeat};
+use crate::report::Report;
+
+const LENGTH: Duration = Duration::from_millis(2500);
+
+const CARD: Table = Table::new("card");
+const ISSUANCE: Table = Table::new("issuance");
+const CERTIFICATE: Table = Table::new("certificate");
+const KEY: Table = Table::new("key");
+const REPLY: Table = Table::new("idempotency");
+const TERMS: [Index; 6] = [
+    Index::new("one"),
+    Index::new("two"),
+    Index::new("three"),
+    Index::new("four"),
+    Index::new("five"),
+    Index::new("six"),
+];
+
+/// A row that both commits of an issuance write: its table, and its octets and index terms after each.
+struct Shape(Table, [(usize, usize); 2]);
+
+/// What the two commits of a pair put into the store (measured on real issuances).
+const ROWS: [Shape; 5] = [
+    Shape(CARD, [(150, 1), (150, 1)]),
+    Shape(ISSUANCE, [(480, 1), (480, 1)]),
+    Shape(CERTIFICATE, [(620, 5), (1480, 6)]),
+    Shape(CERTIFICATE, [(620, 5), (1480, 6)]),
+    Shape(REPLY, [(230, 2), (3700, 1)]),
+];
+/// Rows of the first commit alone: the keys' digests.
+const FIRST: [(Table, usize); 2] = [(KEY, 100), (KEY, 100)];
+/// Audit records of each commit, in number and octets.
+const AUDIT: [(usize, usize); 2] = [(3, 420), (2, 420)];
+/// Entries of the status feed in the second commit.
+const FEED: (usize, usize) = (2, 60);
+
+/// Both commits of one issuance.
+fn issue(store: &SledStore, random: &SystemRandom) {
+    let fresh = || {
+        let mut octets = vec![0; 20];
+        random.fill(&mut octets).expect("random octets");
+        octets
+    };
+    let keys: Vec<Vec<u8>> = ROWS.iter().map(|_| fresh()).collect();
+    let mut version = None;
+    for commit in 0..2 {
+        let mut batch = Batch::new(1);
+        for (Shape(table, shapes), key) in ROWS.iter().zip(&keys) {
+            let (octets, terms) = shapes[commit];
+            let (table, key) = (*table, key.clone());
+            batch.expect.push(match version {
+                None => Expect::Absent { table, key: key.clone() },
+                Some(version) => Expect::Version { table, key: key.clone(), version },
+            });
+            let terms = TERMS[..terms].iter().map(|index| Term::new(*index, fresh())).collect();
+            batch.put.push(Put { table, key, value: Some(vec![7; octets]), terms });
+        }
+        if commit == 0 {
+            for (table, octets) in FIRST {
+                let key = fresh();
+                batch.expect.push(Expect::Absent { table, key: key.clone() });
+                batch.put.push(Put { table, key, value: Some(vec![7; octets]), terms: Vec::new() });
+            }
+        } else {
+            batch.feed = vec![vec![7; FEED.1]; FEED.0];
+        }
+        batch.audit = vec![vec![7; AUDIT[commit].1]; AUDIT[commit].0];
+        version = Some(store.commit(batch).expect("a commit").version);
+    }
+}
+
+/// Measures with one writer and with sixteen.
+pub(crate) async fn run(home: &Home, watch: &Watch, report: &mut Report) {
+    let dir = home.file("commits");
+    let store = tokio::task::spawn_blocking(move || SledStore::open(&dir)).await.expect("a thread");
+    let store = Arc::new(store.expect("a store"));
+    for (id, writers, what) in [
+        ("store.1", 1, "the two durable commits of an issuance (12 rows, 27 index terms, 5 audit records), one writer"),
+        ("store.16", 16, "the same by 16 writers, who share the flushes: the ceiling of pairs/s that the disk sets"),
+    ] {
+        let work = (0..writers).map(|_| {
+            let store = Arc::clone(&store);
+            move || {
+                let random = SystemRandom::new();
+                repeat(LENGTH, || issue(&store, &random))
+            }
+        });
+        let sample = watch.threads(work).await;
+        let commits = sample.rate() * 2.0;
+        report.rate(id, "issuances/s", &sample, format!("{what}; {commits:.0} commits/s"));
+    }
+    tokio::task::spawn_blocking(move || drop(store)).await.expect("a thread");
+}

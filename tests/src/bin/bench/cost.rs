@@ -1,0 +1,178 @@
+//! What something took: time, and the processor time of each process that had a part in it.
+
+use std::fs;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::process::Helper;
+
+/// Linux counts processor time for user space in hundredths of a second (`USER_HZ`, proc(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Processor times since something began, in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ticks {
+    bench: u64,
+    service: u64,
+    machine: u64,
+}
+
+/// User and system time of a process (proc(5), fields 14 and 15 of `stat`); 0 where there is no /proc.
+fn of_process(id: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The second field, the name, may hold blanks and parentheses; the last parenthesis ends it.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// The time that all processors were not idle, or were taken by the hypervisor.
+fn of_machine() -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = text.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1);
+    // user nice system idle iowait irq softirq steal; what follows is counted in these.
+    let busy = fields.take(8).enumerate().filter(|(place, _)| !matches!(place, 3 | 4));
+    busy.filter_map(|(_, field)| field.parse::<u64>().ok()).sum()
+}
+
+/// Whose processor time is looked at beside the bench's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    service: Option<String>,
+}
+
+impl Watch {
+    /// Only the bench's own.
+    pub(crate) fn own() -> Self {
+        Watch { service: None }
+    }
+
+    /// This process's, too.
+    pub(crate) fn of(helper: &Helper) -> Self {
+        Watch { service: Some(helper.id().to_string()) }
+    }
+
+    fn look(&self) -> Ticks {
+        let service = self.service.as_deref().map_or(0, of_process);
+        Ticks { bench: of_process("self"), service, machine: of_machine() }
+    }
+
+    /// Runs these at the same time; each gives its result and how long every operation took.
+    pub(crate) async fn all<T, F>(&self, work: impl IntoIterator<Item = F>) -> (Vec<T>, Sample)
+    where
+        T: Send + 'static,
+        F: Future<Output = (T, Vec<Duration>)> + Send + 'static,
+    {
+        let work: Vec<F> = work.into_iter().collect();
+        let (before, began) = (self.look(), Instant::now());
+        let mut running: JoinSet<_> = work.into_iter().collect();
+        let mut done = Vec::new();
+        while let Some(one) = running.join_next().await {
+            done.push(one.expect("no part of a measurement panics"));
+        }
+        let (wall, after) = (began.elapsed(), self.look());
+        let (results, latencies): (Vec<T>, Vec<Vec<Duration>>) = done.into_iter().unzip();
+        let cost = Ticks {
+            bench: after.bench - before.bench,
+            service: after.service - before.service,
+            machine: after.machine - before.machine,
+        };
+        (results, Sample { wall, latencies: latencies.concat(), cost, has_service: self.service.is_some() })
+    }
+
+    /// The same on threads, for what blocks.
+    pub(crate) async fn threads<F>(&self, work: impl IntoIterator<Item = F>) -> Sample
+    where
+        F: FnOnce() -> Vec<Duration> + Send + 'static,
+    {
+        let tasks = work.into_iter().map(|work| async {
+            let latencies = tokio::task::spawn_blocking(work).await;
+            ((), latencies.expect("no part of a measurement panics"))
+        });
+        self.all(tasks).await.1
+    }
+}
+
+/// Does something again and again for so long, and gives how long each took.
+pub(crate) fn repeat(length: Duration, mut work: impl FnMut()) -> Vec<Duration> {
+    let mut latencies = Vec::new();
+    let end = Instant::now() + length;
+    loop {
+        let began = Instant::now();
+        work();
+        latencies.push(began.elapsed());
+        if Instant::now() >= end {
+            return latencies;
+        }
+    }
+}
+
+/// A measurement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    wall: Duration,
+    latencies: Vec<Duration>,
+    cost: Ticks,
+    has_service: bool,
+}
+
+impl Sample {
+    /// This one and another of the same kind.
+    pub(crate) fn and(mut self, other: Sample) -> Sample {
+        self.wall += other.wall;
+        self.latencies.extend(other.latencies);
+        self.cost.bench += other.cost.bench;
+        self.cost.service += other.cost.service;
+        self.cost.machine += other.cost.machine;
+        self.has_service |= other.has_service;
+        self
+    }
+
+    /// Operations.
+    pub(crate) fn count(&self) -> usize {
+        self.latencies.len()
+    }
+
+    /// Operations per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.count() as f64 / self.wall.as_secs_f64()
+    }
+
+    /// The time that this part of the operations stayed under.
+    pub(crate) fn percentile(&self, part: f64) -> Duration {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        let place = (sorted.len() as f64 * part).ceil() as usize;
+        sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
+    }
+
+    fn per_operation(&self, ticks: u64) -> Duration {
+        Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND / self.count().max(1) as f64)
+    }
+
+    /// The service's processor time for one operation, if it was watched.
+    pub(crate) fn service(&self) -> Option<Duration> {
+        self.has_service.then(|| self.per_operation(self.cost.service))
+    }
+
+    /// The bench's own processor time for one operation.
+    pub(crate) fn bench(&self) -> Duration {
+        self.per_operation(self.cost.bench)
+    }
+
+    /// What part of all processors others had meanwhile.
+    pub(crate) fn others(&self) -> f64 {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let others = self.cost.machine.saturating_sub(self.cost.bench + self.cost.service);
+        others as f64 / TICKS_PER_SECOND / processors / self.wall.as_secs_f64()
+    }
+}
+
+impl Sample {
+    /// The same, with another time for its one operation.
+    pub(crate) fn taking(mut self, time: Duration) -> Sample {
+        self.latencies = vec![time];
+        self
+    }
+}

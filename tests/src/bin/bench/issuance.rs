@@ -1,0 +1,170 @@
+//! Issuance through the whole service: TLS, identity, authorisation, registry, two commits, two signatures, the reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use api::cards::{ConfirmationRequest, IssuanceKind, IssuanceRequest, IssuanceView};
+use bytes::Bytes;
+use tests::PaperCard;
+
+use crate::cost::{Sample, Watch};
+use crate::report::Report;
+use crate::site::{Desk, Desks, read};
+use crate::token;
+
+/// Cards that one station issues alone.
+const ALONE: usize = 100;
+/// Rounds, each with a look at the token before it, so that both are measured under the same load.
+const ROUNDS: usize = 3;
+/// Cards of each round.
+const ROUND: usize = 400;
+/// Cards that are issued and confirmed in one go.
+const WHOLE: usize = 400;
+
+/// A card with its requests, set aside for its holder.
+pub(crate) struct Blank {
+    card: PaperCard,
+    request: IssuanceRequest,
+}
+
+/// A card whose certificates are good.
+pub(crate) struct Issued {
+    /// The card.
+    pub(crate) card: PaperCard,
+}
+
+/// So many cards; their keys and requests are made here, and so do not count.
+async fn blanks(desks: &Desks, count: usize) -> Arc<Vec<Blank>> {
+    let made = tokio::task::spawn_blocking(move || {
+        let blank = |_| {
+            let card = PaperCard::new();
+            Blank { request: card.request(IssuanceKind::Issue), card }
+        };
+        (0..count).map(blank).collect::<Vec<Blank>>()
+    });
+    let blanks = Arc::new(made.await.expect("a thread"));
+    let next = Arc::new(AtomicUsize::new(0));
+    let holders: Arc<Vec<String>> = Arc::new((0..count).map(|number| desks.holder(number).to_owned()).collect());
+    let work = desks.desks.iter().cloned().map(|desk| {
+        let (blanks, next, holders) = (Arc::clone(&blanks), Arc::clone(&next), Arc::clone(&holders));
+        async move {
+            while let Some((number, blank)) = take(&blanks, &next) {
+                desk.call(desk.post("/cards", &blank.card.allocation(&holders[number]))).await;
+            }
+            ((), Vec::new())
+        }
+    });
+    Watch::own().all(work).await;
+    blanks
+}
+
+/// The next one of a list that many work on.
+fn take<'a, T>(list: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    list.get(number).map(|one| (number, one))
+}
+
+async fn begin(desk: &Desk, blank: &Blank, latencies: &mut Vec<Duration>) -> Bytes {
+    let call = desk.post(&format!("/cards/{}/issuances", blank.card.serial), &blank.request);
+    let began = Instant::now();
+    let body = desk.call(call).await;
+    latencies.push(began.elapsed());
+    body
+}
+
+async fn confirm(desk: &Desk, id: &str, confirmation: &ConfirmationRequest) {
+    desk.call(desk.post(&format!("/issuances/{id}/confirmation"), confirmation)).await;
+}
+
+/// Issues these cards; gives what each desk issued.
+async fn issue(desks: &[Arc<Desk>], blanks: &Arc<Vec<Blank>>, watch: &Watch) -> (Vec<(Arc<Desk>, Vec<(usize, Bytes)>)>, Sample) {
+    let next = Arc::new(AtomicUsize::new(0));
+    let work = desks.iter().cloned().map(|desk| {
+        let (blanks, next) = (Arc::clone(blanks), Arc::clone(&next));
+        async move {
+            let (mut issued, mut latencies) = (Vec::new(), Vec::new());
+            while let Some((number, blank)) = take(&blanks, &next) {
+                issued.push((number, begin(&desk, blank, &mut latencies).await));
+            }
+            ((desk, issued), latencies)
+        }
+    });
+    watch.all(work).await
+}
+
+/// Issues and confirms in one go; each operation is a card in use.
+async fn issue_whole(desks: &[Arc<Desk>], blanks: &Arc<Vec<Blank>>, watch: &Watch) -> Sample {
+    let next = Arc::new(AtomicUsize::new(0));
+    let work = desks.iter().cloned().map(|desk| {
+        let (blanks, next) = (Arc::clone(blanks), Arc::clone(&next));
+        async move {
+            let mut latencies = Vec::new();
+            while let Some((_, blank)) = take(&blanks, &next) {
+                let began = Instant::now();
+                let issuance: IssuanceView = read(&begin(&desk, blank, &mut Vec::new()).await);
+                confirm(&desk, &issuance.id, &blank.card.confirmation(&issuance)).await;
+                latencies.push(began.elapsed());
+            }
+            ((), latencies)
+        }
+    });
+    watch.all(work).await.1
+}
+
+/// What a desk has to confirm.
+type Confirmations = Vec<(String, ConfirmationRequest)>;
+
+/// Confirms what the desks issued; the keys sign before the clock starts.
+async fn confirm_all(work: Vec<(Arc<Desk>, Confirmations)>, watch: &Watch) -> Sample {
+    let work = work.into_iter().map(|(desk, confirmations)| async move {
+        let mut latencies = Vec::new();
+        for (id, confirmation) in &confirmations {
+            let began = Instant::now();
+            confirm(&desk, id, confirmation).await;
+            latencies.push(began.elapsed());
+        }
+        ((), latencies)
+    });
+    watch.all(work).await.1
+}
+
+/// Measures, and gives the cards that are in use after that.
+pub(crate) async fn run(desks: &Desks, token: &token::Bench, watch: &Watch, report: &mut Report) -> Vec<Issued> {
+    let (one, all) = (&desks.desks[..1], &desks.desks[..]);
+    // What happens once on each connection is not what is asked for here.
+    issue_whole(all, &blanks(desks, 2 * all.len()).await, watch).await;
+    let alone = issue(one, &blanks(desks, ALONE).await, watch).await.1;
+    report.rate("issue.1", "pairs/s", &alone, "a card's pair of certificates (P-256) over mTLS, one station: the latency");
+
+    let (mut raw, mut issued, mut confirmed) = (Sample::default(), Sample::default(), Sample::default());
+    let mut cards = Vec::new();
+    for _ in 0..ROUNDS {
+        let blanks = blanks(desks, ROUND).await;
+        raw = raw.and(token.now().await);
+        let (replies, sample) = issue(all, &blanks, watch).await;
+        issued = issued.and(sample);
+        let mut work = Vec::new();
+        for (desk, replies) in replies {
+            let mut confirmations = Vec::new();
+            for (number, reply) in replies {
+                let issuance: IssuanceView = read(&reply);
+                let card = &blanks[number].card;
+                confirmations.push((issuance.id.clone(), card.confirmation(&issuance)));
+                cards.push(Issued { card: card.clone().with_certificates(&issuance) });
+            }
+            work.push((desk, confirmations));
+        }
+        confirmed = confirmed.and(confirm_all(work, watch).await);
+    }
+    let certificates = issued.rate() * 2.0;
+    let what = format!("the same by 16 stations at once: {certificates:.0} certificates/s, pending");
+    report.rate("issue.16", "pairs/s", &issued, what);
+    report.is_part_of(certificates / raw.rate(), "the token's P-256 signatures/s between the rounds (certificates/s to signatures/s)");
+    report.rate("confirm.16", "confirmations/s", &confirmed, "the confirmation of such a pair by both of its keys, 16 stations");
+    let whole = issue_whole(all, &blanks(desks, WHOLE).await, watch).await;
+    let what = "issued and confirmed, one after the other at each of 16 stations; the keys' two signatures are in it";
+    report.rate("issue.confirmed.16", "cards/s", &whole, what);
+    report.is_part_of(whole.rate() * 2.0 / raw.rate(), "the token's P-256 signatures/s (certificates/s to signatures/s)");
+    cards
+}

@@ -1,0 +1,150 @@
+//! The figures, and how they are shown.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::cost::Sample;
+
+/// One figure.
+#[derive(Clone, Debug, Serialize)]
+struct Figure {
+    /// Its name for scripts.
+    id: &'static str,
+    /// What it is, in one line.
+    what: String,
+    value: f64,
+    unit: &'static str,
+    /// The value as a part of another one of the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<Ratio>,
+    /// How long one operation took, in microseconds: half of them were faster; 99 of 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p50_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99_us: Option<f64>,
+    /// Processor time of the service, and of this program, for one operation, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_cpu_us: Option<f64>,
+    bench_cpu_us: f64,
+    /// What part of all processors was busy with something else meanwhile.
+    others: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Ratio {
+    value: f64,
+    of: &'static str,
+}
+
+/// All figures of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    processors: usize,
+    seconds: f64,
+    figures: Vec<Figure>,
+    #[serde(skip)]
+    began: Instant,
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+impl Report {
+    /// One without figures.
+    pub(crate) fn begin() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Report { processors, seconds: 0.0, figures: Vec::new(), began: Instant::now() }
+    }
+
+    /// After the last figure.
+    pub(crate) fn end(mut self) -> Self {
+        self.seconds = self.began.elapsed().as_secs_f64();
+        self
+    }
+
+    /// So many a second.
+    pub(crate) fn rate(&mut self, id: &'static str, unit: &'static str, sample: &Sample, what: impl Into<String>) {
+        self.add(id, sample.rate(), unit, sample, what.into());
+    }
+
+    /// How long something took: the value is the median, in milliseconds.
+    pub(crate) fn delay(&mut self, id: &'static str, sample: &Sample, what: impl Into<String>) {
+        self.add(id, microseconds(sample.percentile(0.5)) / 1e3, "ms", sample, what.into());
+    }
+
+    fn add(&mut self, id: &'static str, value: f64, unit: &'static str, sample: &Sample, what: String) {
+        self.figures.push(Figure {
+            id,
+            what,
+            value,
+            unit,
+            ratio: None,
+            p50_us: Some(microseconds(sample.percentile(0.5))),
+            p99_us: Some(microseconds(sample.percentile(0.99))),
+            service_cpu_us: sample.service().map(microseconds),
+            bench_cpu_us: microseconds(sample.bench()),
+            others: sample.others(),
+        });
+    }
+
+    /// The figure that was added last is this part of another one.
+    pub(crate) fn is_part_of(&mut self, value: f64, of: &'static str) {
+        if let Some(last) = self.figures.last_mut() {
+            last.ratio = Some(Ratio { value, of });
+        }
+    }
+
+    /// As one JSON object.
+    pub(crate) fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("JSON");
+        text.push('\n');
+        text
+    }
+
+    /// As a table.
+    pub(crate) fn text(&self) -> String {
+        let mut out = format!(
+            "{} processors, shared by the service, this client and whatever else runs; {:.0} s in all, over loopback.\n\
+             Compare the ratios and the processor time of one operation (CPU), not the rates, with another machine or day.\n\
+             `others`: the part of the processors that was busy with something else, the network's interrupts included.\n\n",
+            self.processors, self.seconds
+        );
+        let _ = writeln!(
+            out,
+            "{:<24}{:>10} {:<16}{:>10}{:>10}{:>13}{:>11}{:>8}",
+            "", "", "", "p50", "p99", "service CPU", "bench CPU", "others"
+        );
+        for figure in &self.figures {
+            let time = |time: Option<f64>| time.map(shown).unwrap_or_default();
+            let digits = if figure.value < 100.0 { 1 } else { 0 };
+            let _ = writeln!(
+                out,
+                "{:<24}{:>10.digits$} {:<16}{:>10}{:>10}{:>13}{:>11}{:>7.0}%",
+                figure.id,
+                figure.value,
+                figure.unit,
+                time(figure.p50_us),
+                time(figure.p99_us),
+                time(figure.service_cpu_us),
+                shown(figure.bench_cpu_us),
+                figure.others * 100.0,
+            );
+            if let Some(ratio) = figure.ratio {
+                let _ = writeln!(out, "    {:.3} of {}", ratio.value, ratio.of);
+            }
+            let _ = writeln!(out, "    {}", figure.what);
+        }
+        out
+    }
+}
+
+fn shown(microseconds: f64) -> String {
+    match microseconds {
+        0.0..100.0 => format!("{microseconds:.1} µs"),
+        100.0..10_000.0 => format!("{:.2} ms", microseconds / 1e3),
+        _ => format!("{:.0} ms", microseconds / 1e3),
+    }
+}
