@@ -8,7 +8,7 @@ use data_encoding::BASE32_NOPAD;
 /// How many octets the secret and the fingerprint have each.
 pub const PART_OCTETS: usize = 16;
 
-/// A single-use code as it is read out or pasted: 11 groups of five letters and digits.
+/// A single-use code as it is read out or pasted: 11 groups of letters and digits.
 ///
 /// The fingerprint lets whoever uses it know the server before there is any other trust: it is the first 16 octets of the
 /// SHA-256 of the root certificate.
@@ -22,7 +22,7 @@ pub struct EnrolmentCode {
 
 /// The text is no enrolment code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no enrolment code: it has 11 groups of five letters and digits; copy the whole of it")]
+#[error("this is no enrolment code: it has 11 groups of letters and digits; copy the whole of it")]
 pub struct InvalidCode;
 
 impl fmt::Display for EnrolmentCode {

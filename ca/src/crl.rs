@@ -12,6 +12,9 @@ use crate::certificate::{self, BY_REVOKED_ISSUER, CertificateId, CertificateReco
 use crate::issuer::IssuerRecord;
 use crate::{Error, batch, record};
 
+/// How far a restore raises the numbers for each epoch. The first epoch is 1, and its numbers are those of the clock.
+const NUMBERS_PER_EPOCH: u64 = 1 << 16;
+
 /// How long CRLs are valid, and what is left out of them.
 #[derive(Clone, Copy, Debug)]
 pub struct CrlSchedule {
@@ -48,8 +51,9 @@ pub struct PublishedCrl {
 
 /// Takes the next number of an issuer's CRLs and builds the CRL of what is revoked. Commit the batch, then sign.
 ///
-/// Numbers are the seconds of their making, or one more than the last, whichever is greater: so they rise over a restore
-/// of an older backup as well as over a clock that was set back (conformance: C6).
+/// Numbers are the seconds of their making, or one more than the last, whichever is greater: so they rise over a clock
+/// that was set back. After a restore they go on from the feed's epoch, which every restore raises, far above all that
+/// the lost store can have used up: on demand, CRLs are made faster than one a second (conformance: C6).
 ///
 /// # Errors
 /// When the issuer is not known, a row cannot be read, or the CRL cannot be built.
@@ -65,7 +69,8 @@ pub fn begin(
     let this_update = now.whole_seconds();
     let next_update = this_update.plus(schedule.interval + schedule.overlap).min(issuer.not_after);
     let time_as_number = u64::try_from(this_update.unix_seconds()).unwrap_or(0);
-    let number = time_as_number.max(stored.record.crl_number + 1);
+    let epoch_as_number = store.feed_position()?.epoch.saturating_mul(NUMBERS_PER_EPOCH);
+    let number = time_as_number.max(epoch_as_number).max(stored.record.crl_number + 1);
 
     let entries = entries(store, &issuer.id, stored.record.last_crl)?;
     let count = entries.len();

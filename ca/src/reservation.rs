@@ -166,7 +166,7 @@ impl Authority {
     }
 }
 
-/// Rule R8: the key was not seen for somebody else, is in no revoked certificate, and is no CA's own.
+/// Rule R8: the key was not seen for somebody else, is in no other certificate, and is no CA's own.
 ///
 /// Returns the record to be written when the key is seen for the first time.
 fn check_key(store: &dyn Store, key: &PublicKey, holder: &Holder) -> Result<Option<KeyRecord>, Error> {
@@ -181,9 +181,11 @@ fn check_key(store: &dyn Store, key: &PublicKey, holder: &Holder) -> Result<Opti
         return Err(Error::KeyReuse("the key was seen for somebody else"));
     }
     for id in certificate::with_key(store, &digest)? {
-        let certificate = store::load::<CertificateRecord>(store, &id.key())?;
-        if certificate.is_some_and(|one| matches!(one.record.state, CertificateState::Revoked { .. })) {
-            return Err(Error::KeyReuse("the key is in a revoked certificate"));
+        match certificate::load(store, &id)?.record.state {
+            // What was never issued does not use up a key: the request can be repeated.
+            CertificateState::Void { .. } => {}
+            CertificateState::Revoked { .. } => return Err(Error::KeyReuse("the key is in a revoked certificate")),
+            _ => return Err(Error::KeyReuse("the key has a certificate already")),
         }
     }
     Ok(None)

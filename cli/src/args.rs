@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     version,
     propagate_version = true,
     after_help = "Exit codes: 0 done; 1 failed; 2 wrong arguments or configuration; 3 refused by a rule, or not possible \
-                  in this state; 4 not reachable or busy: try again."
+                  in this state; 4 not reachable or busy: try again; 5 a token refused its PIN: do not try again, \
+                  it may lock."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -374,7 +375,7 @@ pub(crate) enum CardCommand {
     Suspend {
         /// The card's serial number.
         serial: String,
-        /// person_suspended, investigation or holder_request.
+        /// investigation, holder_request, person_suspended or reported_lost.
         #[arg(long)]
         reason: String,
         #[command(flatten)]

@@ -67,10 +67,13 @@ impl Error {
     }
 
     /// 2: wrong arguments or configuration. 3: refused by a rule, or in this state. 4: not reachable, busy; try again.
-    /// 1: anything else. The list is in `cardinal --help`.
+    /// 5: a token refused its PIN; do not try again. 1: anything else. The list is in `cardinal --help`.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match self {
-            Error::Usage(_) | Error::Config(_) | Error::Server(server::Error::Config(_)) => 2,
+            Error::Usage(_) | Error::Config(_) => 2,
+            Error::Server(error) if error.is_configuration() => 2,
+            Error::Server(error) if error.is_refusal() => 3,
+            Error::Server(error) if error.is_refused_pin() => 5,
             Error::NotRunning { .. } => 4,
             Error::LoginRefused { .. } => 3,
             Error::Station(error) => match error.problem() {

@@ -84,7 +84,8 @@ impl Document {
         if text.len() <= 253 && text.split('.').all(label) && !all_digits {
             return Ok(text.to_ascii_lowercase());
         }
-        let problem = if text.is_empty() { "it is missing".to_owned() } else { format!("\"{text}\" is not a host name") };
+        let problem =
+            if text.is_empty() { "it is missing".to_owned() } else { format!("\"{text}\" is not a host name") };
         Err(self.value_error(
             key,
             problem,

@@ -71,7 +71,8 @@ impl Module {
         Ok(self.list()?.into_iter().map(|(_, description)| description).collect())
     }
 
-    /// Initialises the first token that is not, with both PINs. No other session of the token may be open.
+    /// Initialises the first token that is not, with both PINs. No other session of the token may be open. A token of this
+    /// label that has no user PIN, since an earlier call was interrupted, is completed.
     ///
     /// # Errors
     /// [`Error::LabelInUse`], [`Error::LabelInvalid`], [`Error::NoFreeSlot`], or [`Error::Pkcs11`] when the token refuses
@@ -82,14 +83,21 @@ impl Module {
         }
         let _alone = lock(&self.initialising);
         let found = self.list()?;
-        if found.iter().any(|(_, slot)| slot.initialised && slot.label == label) {
-            return Err(Error::LabelInUse { label: label.to_owned() });
-        }
-        let Some((free, _)) = found.iter().find(|(_, slot)| !slot.initialised) else {
-            return Err(Error::NoFreeSlot { module: self.path.display().to_string(), labels: slot::labels(&found) });
-        };
         let so_pin = so_pin.to_auth_pin();
-        self.context.init_token(*free, &so_pin, label).map_err(|error| named(error, label))?;
+        match found.iter().find(|(_, slot)| slot.initialised && slot.label == label) {
+            Some((_, there)) if there.user_pin_initialised => {
+                return Err(Error::LabelInUse { label: label.to_owned() });
+            }
+            // An earlier call was interrupted before it set the user PIN.
+            Some(_) => {}
+            None => {
+                let Some((free, _)) = found.iter().find(|(_, slot)| !slot.initialised) else {
+                    let module = self.path.display().to_string();
+                    return Err(Error::NoFreeSlot { module, labels: slot::labels(&found) });
+                };
+                self.context.init_token(*free, &so_pin, label).map_err(|error| named(error, label))?;
+            }
+        }
 
         // The token may have moved to another slot by being initialised, as SoftHSM's do.
         let selector = TokenSelector::Label(label.to_owned());

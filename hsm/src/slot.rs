@@ -23,6 +23,8 @@ pub struct SlotDescription {
     pub model: String,
     /// Whether it was initialised.
     pub initialised: bool,
+    /// Whether it has a user PIN. One that is initialised and has none was left half made.
+    pub user_pin_initialised: bool,
     /// Whether a wrong PIN was given since the last login.
     pub user_pin_count_low: bool,
     /// Whether one more wrong PIN locks it.
@@ -94,6 +96,7 @@ pub(crate) fn describe(context: &Pkcs11, slot: Slot) -> Result<SlotDescription, 
         manufacturer: token.manufacturer_id().to_owned(),
         model: token.model().to_owned(),
         initialised: token.token_initialized(),
+        user_pin_initialised: token.user_pin_initialized(),
         user_pin_count_low: token.user_pin_count_low(),
         user_pin_final_try: token.user_pin_final_try(),
         user_pin_locked: token.user_pin_locked(),

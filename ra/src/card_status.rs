@@ -9,7 +9,7 @@ use store::{Batch, Store, Versioned};
 use crate::card::{self, CancelCause, Card, CardState, CertificatePurpose, HoldReason, RevocationReasons};
 use crate::issuance::{self, Undoing};
 use crate::person::Person;
-use crate::policy::{Permit, operation};
+use crate::policy::{Permit, Refusal, operation};
 use crate::{CardSerial, Error};
 
 /// A changed card, with the certificates that changed with it, as they will be.
@@ -43,7 +43,11 @@ pub fn allocate(
         if known.record.state == CardState::Allocated && known.record.holder == holder.user_id {
             return Ok((batch, known.record));
         }
-        return Err(Error::Exists { kind: "card", id: serial.to_string() });
+        return Err(Error::CardInUse { card: serial, state: known.record.state.name() });
+    }
+    if permit.is_for_first_card_only() && !card::of_person(store, &holder.user_id)?.is_empty() {
+        let message = "the code was for the first card, and there is one; ask a colleague to issue another".to_owned();
+        return Err(Refusal { operation: permit.operation(), rule: "first-card", message }.into());
     }
     let card = Card {
         serial,

@@ -235,6 +235,30 @@ fn station_actor(name: &str) -> Actor {
     Actor { station: Some(name.to_owned()), ..Actor::default() }
 }
 
+/// Whether a station's code can be used, before anything is done that costs more than looking it up.
+///
+/// # Errors
+/// [`Error::CodeRefused`].
+pub fn check_station_code(store: &dyn Store, secret: &[u8], name: &str, now: Timestamp) -> Result<(), Error> {
+    station_of_code(store, secret, name, now).map(|_| ())
+}
+
+fn station_of_code(
+    store: &dyn Store,
+    secret: &[u8],
+    name: &str,
+    now: Timestamp,
+) -> Result<(Versioned<Code>, OdsCode), Error> {
+    let code = usable_code(store, secret, now)?;
+    match &code.record.purpose {
+        CodePurpose::Station { name: bound, organisation } if bound == name => {
+            let organisation = organisation.clone();
+            Ok((code, organisation))
+        }
+        _ => Err(Error::CodeRefused),
+    }
+}
+
 /// Begins the enrolment of a station by its code. The code is used up by the second commit: of two that use it at once,
 /// one is refused.
 ///
@@ -249,11 +273,7 @@ pub fn begin_station(
     now: Timestamp,
     random: &dyn SecureRandom,
 ) -> Result<StationEnrolment, Error> {
-    let code = usable_code(store, secret, now)?;
-    let organisation = match &code.record.purpose {
-        CodePurpose::Station { name: bound, organisation } if bound == name => organisation.clone(),
-        _ => return Err(Error::CodeRefused),
-    };
+    let (code, organisation) = station_of_code(store, secret, name, now)?;
     let subject = SubjectFields {
         common_name: Some(name.to_owned()),
         dns_names: vec![name.to_owned()],

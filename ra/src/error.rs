@@ -32,6 +32,14 @@ pub enum Error {
         /// Its identifier.
         id: String,
     },
+    /// The card is somebody's already, or was.
+    #[error("card {card} is known and {state}: take a blank card, or look at it with `cardinal card show`")]
+    CardInUse {
+        /// The card.
+        card: crate::CardSerial,
+        /// Its state.
+        state: &'static str,
+    },
     /// The card's state does not permit it.
     #[error(transparent)]
     Card(#[from] InvalidCardTransition),
@@ -98,7 +106,8 @@ pub enum Error {
     },
     /// An enrolment code that does not exist, is used up, or has run out: one answer for all.
     #[error(
-        "the enrolment code is not known, was used already, or has run out: ask for a new one with `cardinal station enrol`"
+        "the enrolment code is not known, was used already, or has run out: ask for a new one: `cardinal station enrol` or `cardinal \
+         operator enrol` on the service's machine"
     )]
     CodeRefused,
     /// Too many codes are open.

@@ -302,6 +302,7 @@ impl Operator {
 pub struct Permit<O> {
     actor: Actor,
     person: Option<UserId>,
+    first_card_only: bool,
     operation: PhantomData<O>,
 }
 
@@ -309,7 +310,7 @@ impl<O: Operation> Permit<O> {
     /// The right of whoever has a shell on the server's own machine. Every use of it is to be found by this name.
     pub fn on_this_machine(local: String) -> Self {
         let actor = Actor { local: Some(local), ..Actor::default() };
-        Permit { actor, person: None, operation: PhantomData }
+        Permit { actor, person: None, first_card_only: false, operation: PhantomData }
     }
 
     /// Who acts, for audit records.
@@ -325,6 +326,11 @@ impl<O: Operation> Permit<O> {
     /// The operation's name.
     pub fn operation(&self) -> &'static str {
         O::NAME
+    }
+
+    /// Whether it comes from a code, and so is for a person's first card only.
+    pub(crate) fn is_for_first_card_only(&self) -> bool {
+        self.first_card_only
     }
 }
 
@@ -366,7 +372,12 @@ pub fn authorise<O: Operation>(
     target: On<'_>,
 ) -> Result<Permit<O>, Error> {
     let refuse = |rule: &'static str, message: String| Err(Refusal { operation: O::NAME, rule, message }.into());
-    let permit = Permit { actor: operator.actor(), person: Some(operator.person.clone()), operation: PhantomData };
+    let permit = Permit {
+        actor: operator.actor(),
+        person: Some(operator.person.clone()),
+        first_card_only: operator.first_card_only,
+        operation: PhantomData,
+    };
     let own = matches!(target, On::Person(person) if person.user_id == operator.person);
 
     if operator.first_card_only {

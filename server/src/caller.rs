@@ -61,6 +61,9 @@ fn station(service: &Service, der: &[u8]) -> Result<StationIdentity, Failure> {
     };
     match record.state {
         CertificateState::Good { .. } if record.is_usable(service.now()) => {}
+        CertificateState::Good { .. } if service.now() < record.not_before => {
+            return Err(refuse(401, "the client certificate is not valid yet, by the clock of the service"));
+        }
         CertificateState::Good { .. } => return Err(refuse(401, "the client certificate has expired")),
         CertificateState::OnHold { .. } => return Err(refuse(401, "the client certificate is on hold")),
         _ => return Err(refuse(401, "the client certificate is revoked or was never confirmed")),

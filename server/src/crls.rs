@@ -132,7 +132,10 @@ pub fn publish(service: &Service, issuer: &str, actor: &Actor) -> Result<Publish
     let key = service.authority.issuer(issuer)?;
     let schedule = schedule(service, &key.record().name);
     let store = service.store.as_ref();
-    let (_, numbered) = service.commit(|now| Ok(ca::crl::begin(store, key.description(), schedule, actor, now)?))?;
+    let (_, numbered) = service.commit(|now| {
+        service.authority.check_clock(store, now)?;
+        Ok(ca::crl::begin(store, key.description(), schedule, actor, now)?)
+    })?;
     let signed = numbered.sign(key.signer().as_ref())?;
     service.crls.publish(&signed)?;
     service.commit(|now| Ok((signed.published(store, actor, now)?, ())))?;
@@ -145,6 +148,15 @@ pub fn schedule(service: &Service, name: &str) -> CrlSchedule {
     match service.config.issuing_ca(name) {
         Some(ca) => CrlSchedule { interval: ca.crl_interval, overlap: ca.crl_overlap },
         None => CrlSchedule { interval: service.config.times.crl_interval, overlap: service.config.times.crl_overlap },
+    }
+}
+
+/// How long after a CRL of this issuer the next one comes.
+pub fn interval(service: &Service, issuer: &str) -> std::time::Duration {
+    match service.authority.issuer(issuer) {
+        Ok(key) => schedule(service, &key.record().name).interval,
+        // The root's, which is not made here.
+        Err(_) => service.config.times.root_crl_next_update,
     }
 }
 

@@ -60,6 +60,12 @@ pub enum Error {
     /// There is no hierarchy yet.
     #[error("{} holds no CA yet: run `cardinal init` first", .0.display())]
     NotInitialised(PathBuf),
+    /// A token whose keys are certified is not present.
+    #[error(
+        "the token {0:?} is not present, and its keys are in use: put it back (with its PIN file), or restore it from its \
+         backup; a new token would not have the same keys"
+    )]
+    TokenAway(String),
     /// A background part did not start.
     #[error("the service did not start: {0}")]
     Start(String),
@@ -72,6 +78,30 @@ impl From<Failure> for Error {
 }
 
 impl Error {
+    /// Whether the configuration, or a file that it names, is wrong.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Error::Config(_) | Error::Policy(_) | Error::Profiles(_))
+    }
+
+    /// Whether a token refused its PIN: trying again could lock it.
+    pub fn is_refused_pin(&self) -> bool {
+        use hsm::Error as Token;
+        matches!(
+            self,
+            Error::Token(
+                Token::PinIncorrect { .. }
+                    | Token::PinRefusedBefore { .. }
+                    | Token::PinLocked { .. }
+                    | Token::PinFinalTry { .. }
+            )
+        )
+    }
+
+    /// Whether it was not done because of what is there already.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Store(store::Error::TargetExists { .. }) | Error::TokenAway(_))
+    }
+
     /// For [`Result::map_err`].
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -81,7 +81,9 @@ impl From<ra::Error> for Failure {
                 failure
             }
             ra::Error::NotFound { .. } => Failure::new(404, "not-found", "Not found", detail),
-            ra::Error::Exists { .. } => Failure::new(409, "exists", "Exists already", detail),
+            ra::Error::Exists { .. } | ra::Error::CardInUse { .. } => {
+                Failure::new(409, "exists", "Exists already", detail)
+            }
             ra::Error::Card(_) | ra::Error::Person(_) => {
                 Failure::new(409, "state", "Not possible in this state", detail)
             }
@@ -145,11 +147,15 @@ impl From<store::Error> for Failure {
                 "somebody else changed it at the same time; look at it again",
             )
             .with_retry_after(1),
-            other => Failure::unavailable(
+            store::Error::OutcomeUnknown { .. } => Failure::unavailable(
                 "store",
-                "the store did not take it; whether it was done shows when you look again",
-                other,
+                "the store failed while it took this; whether it was done shows when you look again",
+                error,
             ),
+            store::Error::DiskFull { .. } => {
+                Failure::unavailable("disk-full", "the service's disk is full; nothing was done", error)
+            }
+            other => Failure::unavailable("store", "the store cannot take or give this now; nothing was done", other),
         }
     }
 }

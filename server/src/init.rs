@@ -89,8 +89,14 @@ fn token(
     token: &config::Token,
     random: &SystemRandom,
     made: &mut Vec<String>,
+    may_make: bool,
 ) -> Result<Arc<Token>, Error> {
-    let there = module.slots()?.iter().any(|slot| slot.initialised && slot.label == token.label);
+    // One without a user PIN was left by a run that was interrupted, and is completed.
+    let is_whole = |slot: &hsm::SlotDescription| slot.initialised && slot.user_pin_initialised;
+    let there = module.slots()?.iter().any(|slot| is_whole(slot) && slot.label == token.label);
+    if !there && !may_make {
+        return Err(Error::TokenAway(token.label.clone()));
+    }
     let user_pin = pin(&token.pin_file, random, made)?;
     if !there {
         let so_pin = pin(&token.pin_file.with_extension("so-pin"), random, made)?;
@@ -121,7 +127,10 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
 
     let mut pin_files = Vec::new();
     let module = Module::load(&config.hsm.module)?;
-    let ca_token = token(&module, &config.hsm.ca, &random, &mut pin_files)?;
+    // A token whose keys are certified already is looked for, and never made anew.
+    let has_issuers = ca::issuer::all(store)?.iter().any(|issuer| issuer.state == IssuerState::Active);
+    let has_root = ca::issuer::all(store)?.iter().any(|issuer| issuer.state == IssuerState::Offline);
+    let ca_token = token(&module, &config.hsm.ca, &random, &mut pin_files, !has_issuers)?;
     let authority = Authority::without_keys(start::settings(config), profiles);
     recover(store, authority.owner(), now)?;
 
@@ -131,7 +140,7 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
     });
     let crls = Crls::open(data_dir.join("crl")).map_err(Error::file("open directory", data_dir.join("crl")))?;
     if missing || crls.get("root-1").is_none() {
-        let root_token = token(&module, &config.hsm.root, &random, &mut pin_files)?;
+        let root_token = token(&module, &config.hsm.root, &random, &mut pin_files, !has_root)?;
         let root_plan = CaPlan {
             name: "root",
             profile: "root-ca",

@@ -58,9 +58,17 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("cardinal");
     let metrics = &service.metrics;
     registry.register("api_requests", "Answered requests of the API, by status", metrics.requests.clone());
-    registry.register("certificates_issued", "Certificates that were signed", metrics.certificates.clone());
+    registry.register(
+        "certificates_issued",
+        "Certificates of cards and stations that were signed",
+        metrics.certificates.clone(),
+    );
     registry.register("issuances_confirmed", "Card issuances that were confirmed", metrics.confirmations.clone());
-    registry.register("issuances_undone", "Card issuances that came to nothing", metrics.undone.clone());
+    registry.register(
+        "issuances_undone",
+        "Card issuances that were undone since nobody confirmed them in time",
+        metrics.undone.clone(),
+    );
     registry.register("refusals", "Calls and logins that a rule refused", metrics.refusals.clone());
     registry.register("crls_published", "CRLs that were published", metrics.crls.clone());
     registry.register("task_failures", "Background tasks that failed", metrics.task_failures.clone());

@@ -20,6 +20,7 @@ use crate::followers::Followers;
 use crate::idempotency::{Repeatable, Reply};
 use crate::metrics::Metrics;
 use crate::steps::Steps;
+use crate::tasks::Retries;
 use crate::tls::TlsIdentity;
 
 /// How often a decision is taken again when somebody else was faster.
@@ -56,6 +57,8 @@ pub struct Service {
     pub root_der: Vec<u8>,
     /// The certificate of the API door.
     pub tls: TlsIdentity,
+    /// Background tasks that wait for their next attempt.
+    pub(crate) retries: Retries,
     /// How many calls may be worked on at once.
     pub(crate) in_flight: Arc<Semaphore>,
 }

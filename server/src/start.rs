@@ -9,6 +9,7 @@ use config::Config;
 use hsm::{Module, Pin, Token, TokenOptions, TokenSelector};
 use ocsp_responder::http::{HttpOptions, HttpState};
 use ocsp_responder::{IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
+use pki::Timestamp;
 use pki::feed::FeedPosition;
 use pki::ocsp::OcspLimits;
 use pki::profile::ProfileSet;
@@ -151,7 +152,7 @@ fn open_service(
         random: &random,
     };
     let tls = TlsIdentity::open(&source, now)?;
-    let responder = open_responder(&config, &authority)?;
+    let responder = open_responder(&config, &authority, Timestamp::from_unix_millis(store.high_water()))?;
     let crl_dir = config.service.data_dir.join("crl");
     let crls = Crls::open(crl_dir.clone()).map_err(Error::file("open directory", crl_dir))?;
     let in_flight = Arc::new(Semaphore::new(config.limits.in_flight));
@@ -168,6 +169,7 @@ fn open_service(
         steps: edge.steps,
         root_der,
         tls,
+        retries: tasks::Retries::default(),
         in_flight,
         config,
     });
@@ -179,7 +181,9 @@ fn open_service(
     Ok((service, signers))
 }
 
-fn open_responder(config: &Config, authority: &Authority) -> Result<Arc<Responder>, Error> {
+/// The responder signs nothing behind the latest commit, which is the latest time that is known to have been
+/// (conformance: O24).
+fn open_responder(config: &Config, authority: &Authority, high_water: Timestamp) -> Result<Arc<Responder>, Error> {
     let limits = OcspLimits {
         max_request_bytes: config.limits.ocsp_request_bytes,
         max_requests: config.limits.ocsp_requests_per_message,
@@ -188,6 +192,7 @@ fn open_responder(config: &Config, authority: &Authority) -> Result<Arc<Responde
         limits,
         stale_after: config.times.feed_stale,
         cached_answers: config.limits.ocsp_cache_entries,
+        last_produced_at: Some(high_water),
         ..ResponderOptions::default()
     };
     let responder = Responder::new(options);

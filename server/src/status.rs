@@ -37,6 +37,10 @@ pub fn problems(service: &Service) -> Vec<String> {
             None => problems.push(format!("{} has no CRL", issuer.record().id)),
         }
     }
+    // The root's cannot be renewed here: it is named early, and keeps nothing from its work before it has ended.
+    if service.crls.get("root-1").is_some_and(|crl| crl.next_update <= now) {
+        problems.push("the CRL of root-1 has ended: make a new one with the root's token".to_owned());
+    }
     problems
 }
 

@@ -1,6 +1,7 @@
 //! What happens without being asked: recovery at the start, the feed's follower, time-outs, CRLs, signers, tidying up.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,8 +25,25 @@ use crate::{crls, idempotency};
 const OWN_RESPONDER: &str = "own";
 /// How often time-outs and schedules are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a task that failed rests: each attempt may leave records, so it is not made every second.
+const PAUSE: Duration = Duration::from_secs(30);
 /// How much one task does at a time.
 const PORTION: usize = 1000;
+
+/// The background tasks that failed, and when each is tried again.
+#[derive(Debug, Default)]
+pub struct Retries(Mutex<BTreeMap<&'static str, Timestamp>>);
+
+impl Retries {
+    fn is_paused(&self, task: &'static str, now: Timestamp) -> bool {
+        let paused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.get(task).is_some_and(|until| now < *until)
+    }
+
+    fn pause(&self, task: &'static str, until: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, until);
+    }
+}
 
 /// What an earlier process of this owner left without a result becomes void; calls that were under way are forgotten.
 ///
@@ -177,15 +195,20 @@ pub(crate) async fn tick(service: Arc<Service>, signers: Arc<Signers>, mut stop:
 /// One round of everything that goes by the clock.
 pub fn do_what_is_due(service: &Service, signers: &Signers) {
     let now = service.now();
-    let watched = |task: &'static str, result: Result<(), Failure>| {
-        if let Err(failure) = result {
+    let watched = |task: &'static str, work: &dyn Fn() -> Result<(), Failure>| {
+        if service.retries.is_paused(task, now) {
+            return;
+        }
+        if let Err(failure) = work() {
             service.metrics.task_failures.inc();
-            tracing::error!(task, cause = failure.problem().detail, "a background task failed; it is tried again");
+            service.retries.pause(task, now.plus(PAUSE));
+            let again_in = PAUSE.as_secs();
+            tracing::error!(task, cause = failure.problem().detail, again_in, "a background task failed");
         }
     };
-    watched("undo issuances", undo_overdue(service, now));
-    watched("CRLs", publish_due_crls(service));
-    watched("OCSP signers", signers.renew(service, now));
+    watched("undo issuances", &|| undo_overdue(service, now));
+    watched("CRLs", &|| publish_due_crls(service));
+    watched("OCSP signers", &|| signers.renew(service, now));
     let source = TlsSource {
         config: &service.config,
         authority: &service.authority,
@@ -193,8 +216,8 @@ pub fn do_what_is_due(service: &Service, signers: &Signers) {
         root_der: &service.root_der,
         random: &service.random,
     };
-    watched("TLS certificate", service.tls.renew(&source, now));
-    watched("tidy up", tidy_up(service, now));
+    watched("TLS certificate", &|| service.tls.renew(&source, now));
+    watched("tidy up", &|| tidy_up(service, now));
 }
 
 fn undo_overdue(service: &Service, now: Timestamp) -> Result<(), Failure> {

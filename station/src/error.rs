@@ -228,9 +228,6 @@ fn problem_text(problem: &Problem) -> String {
     if !problem.detail.is_empty() {
         text = format!("{text}: {}", problem.detail);
     }
-    for field in &problem.errors {
-        text.push_str(&format!("; {}: {}", field.field, field.rule));
-    }
     if let Some(rule) = &problem.rule {
         text.push_str(&format!(" [rule {rule}]"));
     }

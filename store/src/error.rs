@@ -71,7 +71,21 @@ pub enum Error {
         /// What failed.
         reason: String,
     },
-    /// An earlier failure of the medium stopped the store; nothing of this batch was applied. Reads still work.
+    /// The disk is nearly full; nothing was applied. Once there is room again, commits are taken again.
+    #[error(
+        "the disk with {} has too little room to commit safely, which takes {needed} bytes: {detail}. Make room there",
+        .dir.display()
+    )]
+    DiskFull {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What has to be left, in bytes.
+        needed: u64,
+        /// What was found.
+        detail: String,
+    },
+    /// A failure of the medium stopped the store; nothing of this batch was applied. Reads go on, as far as the medium
+    /// lets them.
     #[error("the store takes no more commits until it is opened again, because {reason}")]
     Failed {
         /// What failed then.

@@ -76,8 +76,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Conflict`] if an expectation does not hold, [`Error::TooLarge`] or [`Error::InvalidBatch`] if it cannot
-    /// be accepted: nothing was applied then. [`Error::OutcomeUnknown`] if the medium failed during the commit,
-    /// [`Error::Failed`] afterwards.
+    /// be accepted, [`Error::DiskFull`] if there is too little room: nothing was applied then.
+    /// [`Error::OutcomeUnknown`] if the medium failed during the commit, [`Error::Failed`] afterwards.
     fn commit(&self, batch: Batch) -> Result<Committed, Error>;
 
     /// The row with that key.

@@ -2,29 +2,27 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use api::EnrolmentCode;
 use api::admin::{
-    AuditView, CodeReply, CrlReply, OperatorReply, OperatorRequest, OrganisationRequest, StationCodeRequest,
-    StatusReply,
+    AuditView, CodeReply, OperatorReply, OperatorRequest, OrganisationRequest, StationCodeRequest, StatusReply,
 };
 use ca::certificate::{CertificateId, CertificateRecord};
 use config::Config;
 use hsm::{MemoryKey, Signer};
-use pki::{SerialNumber, Timestamp};
+use pki::Timestamp;
 use pki::certificate::ParsedCertificate;
-use pki::crl::ParsedCrl;
-use pki::ocsp::{CertStatus, Expected, HashAlgorithm, IssuerHashes, VerifiedStatus, build_request, verify_response};
 use server::clock::Clock;
 use server::service::Service;
 use server::{Edge, FirstOrganisation, prepare};
 use tokio::sync::{oneshot, watch};
 
 use crate::home::SOFTHSM;
+pub use crate::published::issuer_id;
 use crate::{Ask, Door, Gate, Home, TestClock, eventually};
 
 /// The first organisation.
@@ -436,99 +434,4 @@ impl Deployment {
         ca::certificate::change(&mut batch, &stored, &next, &audit::Actor::service(), None).expect("a change");
         store.commit(batch).expect("a commit");
     }
-
-    /// What OCSP says of a certificate, asked over HTTP with a nonce, and verified.
-    ///
-    /// # Panics
-    /// When there is no answer that can be relied upon.
-    pub async fn ocsp(&self, certificate: &[u8]) -> CertStatus {
-        self.ocsp_answer(certificate).await.status
-    }
-
-    /// The same with the answer's times.
-    ///
-    /// # Panics
-    /// When there is no answer that can be relied upon.
-    pub async fn ocsp_answer(&self, certificate: &[u8]) -> VerifiedStatus {
-        self.ask_ocsp(certificate, Some(&[7; 32])).await
-    }
-
-    /// What OCSP says of a certificate, asked without a nonce: that may come from a cache.
-    ///
-    /// # Panics
-    /// When there is no answer that can be relied upon.
-    pub async fn ocsp_without_nonce(&self, certificate: &[u8]) -> CertStatus {
-        self.ask_ocsp(certificate, None).await.status
-    }
-
-    /// What OCSP says of a serial number.
-    ///
-    /// # Panics
-    /// When there is no answer that can be relied upon.
-    pub async fn ocsp_of(&self, issuer: &str, serial: SerialNumber) -> CertStatus {
-        self.ask_ocsp_of(issuer, serial, Some(&[7; 32])).await.status
-    }
-
-    async fn ask_ocsp(&self, certificate: &[u8], nonce: Option<&[u8]>) -> VerifiedStatus {
-        let certificate = ParsedCertificate::from_der(certificate).expect("a certificate");
-        let id = issuer_id(&certificate);
-        let issuer = ParsedCertificate::from_der(&self.issuer(&id)).expect("a CA certificate");
-        certificate.verify_signed_by(issuer.public_key()).expect("the issuer's signature");
-        self.ask_ocsp_of(&id, certificate.serial(), nonce).await
-    }
-
-    async fn ask_ocsp_of(&self, issuer: &str, serial: SerialNumber, nonce: Option<&[u8]>) -> VerifiedStatus {
-        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
-        let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
-        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
-        let request = build_request(&[&cert_id], nonce).expect("an OCSP request");
-        let ask = Ask::post("/ocsp").header("content-type", "application/ocsp-request").body(request);
-        let reply = self.public().send(ask).await.expect(200);
-        let expected = Expected {
-            cert_id: &cert_id,
-            issuer_subject_der: issuer.subject_der(),
-            issuer_key: issuer.public_key(),
-            nonce,
-            now: self.clock.now(),
-            max_clock_skew: Duration::ZERO,
-        };
-        verify_response(&reply.body, &expected).expect("an answer that can be relied upon")
-    }
-
-    /// Makes all CRLs anew.
-    ///
-    /// # Panics
-    /// When that fails.
-    pub async fn publish_crls(&self) -> CrlReply {
-        self.admin().send(Ask::post("/crls")).await.expect(200).read()
-    }
-
-    /// The CRL that the public door serves, DER.
-    ///
-    /// # Panics
-    /// When it serves none.
-    pub async fn crl(&self, issuer: &str) -> Vec<u8> {
-        self.public().send(Ask::get(format!("/crl/{issuer}.crl"))).await.expect(200).body.to_vec()
-    }
-
-    /// The same, read and verified.
-    ///
-    /// # Panics
-    /// When it does not verify.
-    pub async fn read_crl(&self, issuer: &str) -> ParsedCrl {
-        let crl = ParsedCrl::from_der(&self.crl(issuer).await, 1 << 20).expect("a CRL");
-        let ca = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
-        crl.verify_signed_by(ca.public_key()).expect("the CA's signature");
-        crl
-    }
-}
-
-/// Which of our issuers a certificate names, by the address of the issuer's certificate.
-///
-/// # Panics
-/// When it names none.
-pub fn issuer_id(certificate: &ParsedCertificate) -> String {
-    let url = certificate.ca_issuers_urls().first().expect("an address of the issuer's certificate");
-    let file = Path::new(url).file_stem().and_then(|name| name.to_str());
-    file.expect("a file name").to_owned()
 }

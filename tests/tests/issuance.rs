@@ -54,7 +54,7 @@ fn a_pair_is_on_hold_until_it_is_confirmed_and_good_after_that() {
         let card = card.with_certificates(&issuance);
         let pair = [&card.authentication_certificate, &card.signing_certificate];
         for certificate in pair {
-            let status = world.ocsp(certificate).await;
+            let status = world.ocsp_until(certificate, |_| true).await;
             assert!(matches!(status, CertStatus::Revoked { reason: CrlReason::CertificateHold, .. }), "{status:?}");
         }
         for view in [&issuance.authentication, &issuance.signing] {

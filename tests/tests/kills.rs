@@ -6,7 +6,7 @@ mod aftermath;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aftermath::{Desk, Doomed, all_agrees, of_cards, ocsp_of, started, stopped};
+use aftermath::{Desk, Doomed, all_agrees, ocsp_of, of_cards, started, stopped};
 use api::cards::{IssuanceKind, IssuanceView};
 use ca::certificate::CertificateState;
 use pki::CrlReason;
@@ -104,7 +104,10 @@ async fn leaves_void_certificates(home: Home, step: Step) {
         of_cards(&world).into_values().filter(|one| one.holder.card() == Some(card.serial.as_str())).collect();
     assert_eq!(left.len(), 2);
     for record in &left {
-        assert!(matches!(record.state, CertificateState::Void { at } if at == record.reserved_at), "{record:?}");
+        assert!(
+            matches!(record.state, CertificateState::Void { at } if at == record.reserved_at.whole_seconds()),
+            "{record:?}"
+        );
         let status = ocsp_of(&world, &record.id).await;
         assert!(matches!(status, CertStatus::Revoked { reason: CrlReason::CessationOfOperation, .. }), "{status:?}");
     }
@@ -259,7 +262,8 @@ async fn killed_under_load(world: World, people: &[String]) -> World {
     let world = started(site, desk).await;
 
     let confirmed = told.confirmed.lock().unwrap().clone();
-    for card in told.pending.lock().unwrap().iter() {
+    let pending = told.pending.lock().unwrap().clone();
+    for card in &pending {
         let is_confirmed = confirmed.iter().any(|one| one.serial == card.serial);
         for certificate in [&card.authentication_certificate, &card.signing_certificate] {
             let record = world.record(certificate);
@@ -291,7 +295,8 @@ fn kill_at_any_time_under_load_loses_nothing_that_was_acknowledged() {
         }
     };
     // In the process of its own this runs the test once.
-    let deployments = if std::env::var_os("CARDINAL_TEST_HOME").is_some() { 1 } else { rounds().div_ceil(ROUNDS_OF_ONE_DEPLOYMENT) };
+    let deployments =
+        if std::env::var_os("CARDINAL_TEST_HOME").is_some() { 1 } else { rounds().div_ceil(ROUNDS_OF_ONE_DEPLOYMENT) };
     for _ in 0..deployments {
         isolated(test);
     }

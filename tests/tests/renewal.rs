@@ -152,7 +152,8 @@ fn a_renewal_that_is_not_finished_leaves_the_holder_with_a_card_that_works() {
             })
             .await;
             assert_eq!(statuses(&world, &old).await, [CertStatus::Good; 2]);
-            for status in statuses(&world, &new).await {
+            for certificate in [&new.authentication_certificate, &new.signing_certificate] {
+                let status = world.ocsp_until(certificate, |_| true).await;
                 assert!(matches!(status, CertStatus::Revoked { .. }), "{status:?}");
             }
             assert_eq!(world.issuer.card(&old).await.state, "active");
@@ -191,7 +192,8 @@ fn holders_renew_their_own_cards_and_nobody_elses() {
         let (own, others) = (world.card().await, world.card().await);
         in_the_renewal_window(&mut world).await;
         let holder = world.station.login(&own).await;
-        let reply = holder.try_begin(&others.with_new_keys(), &others.with_new_keys().request(IssuanceKind::Renew)).await;
+        let reply =
+            holder.try_begin(&others.with_new_keys(), &others.with_new_keys().request(IssuanceKind::Renew)).await;
         assert_eq!(reply.refused_by("role").status, 403);
         let renewed = holder.renew(&own).await;
         assert_eq!(statuses(&world, &renewed).await, [CertStatus::Good; 2]);

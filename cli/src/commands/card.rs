@@ -106,18 +106,17 @@ pub(crate) fn run(context: &Context, command: CardCommand) -> Result<(), Error> 
             return Ok(());
         }
         CardCommand::Renew { key_type: argument, card, operator } => {
-            let done = wait(async {
-                let session = desk.session(&operator).await?;
+            let done = wait(desk.as_operator(&operator, async |session| {
                 let card = desk.target(&card)?;
                 let run = Personalisation {
                     client,
-                    session: Some(&session),
+                    session: Some(session),
                     card: &card,
                     key_type: key_type(argument),
                     steps: &quietly,
                 };
                 Ok(run.renew().await?)
-            })?;
+            }))?;
             report::result(context.format, &done, personalisation_text);
             return Ok(());
         }
@@ -151,10 +150,10 @@ pub(crate) fn run(context: &Context, command: CardCommand) -> Result<(), Error> 
             return Ok(());
         }
         CardCommand::Show { serial, operator } => {
-            let card = wait(async {
-                let session = desk.session(&operator).await?;
-                Ok(operations::show_card(client, &session, &serial).await?)
-            })?;
+            let card =
+                wait(desk.as_operator(&operator, async |session| {
+                    Ok(operations::show_card(client, session, &serial).await?)
+                }))?;
             report::result(context.format, &card, card_text);
             return Ok(());
         }
@@ -172,27 +171,23 @@ pub(crate) fn run(context: &Context, command: CardCommand) -> Result<(), Error> 
                 false => Err(Error::LoginRefused { status: said.status, body: said.body }),
             };
         }
-        CardCommand::Suspend { serial, reason, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            Ok(operations::suspend_card(client, &session, &serial, &reason).await?)
-        })?,
-        CardCommand::ReportLost { serial, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            Ok(operations::report_card_lost(client, &session, &serial).await?)
-        })?,
-        CardCommand::Resume { serial, reason, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            Ok(operations::resume_card(client, &session, &serial, &reason).await?)
-        })?,
+        CardCommand::Suspend { serial, reason, operator } => wait(desk.as_operator(&operator, async |session| {
+            Ok(operations::suspend_card(client, session, &serial, &reason).await?)
+        }))?,
+        CardCommand::ReportLost { serial, operator } => wait(desk.as_operator(&operator, async |session| {
+            Ok(operations::report_card_lost(client, session, &serial).await?)
+        }))?,
+        CardCommand::Resume { serial, reason, operator } => wait(desk.as_operator(&operator, async |session| {
+            Ok(operations::resume_card(client, session, &serial, &reason).await?)
+        }))?,
         CardCommand::Cancel { serial, cause, compromised_since, yes, operator } => {
             let request = CancelRequest { cause, compromised_since };
-            let done = wait(async {
-                let session = desk.session(&operator).await?;
+            let done = wait(desk.as_operator(&operator, async |session| {
                 if yes {
-                    return Ok(Ok(operations::cancel_card(client, &session, &serial, &request).await?));
+                    return Ok(Ok(operations::cancel_card(client, session, &serial, &request).await?));
                 }
-                Ok(Err(operations::show_card(client, &session, &serial).await?))
-            })?;
+                Ok(Err(operations::show_card(client, session, &serial).await?))
+            }))?;
             match done {
                 Ok(reply) => reply,
                 Err(card) => {

@@ -51,6 +51,21 @@ impl Desk {
         Ok(Card::open(&self.module, &selector, pin(file)?)?)
     }
 
+    /// Does something in a session of the operator whose card is named, and ends the session.
+    pub(crate) async fn as_operator<T>(
+        &self,
+        operator: &OperatorCard,
+        work: impl AsyncFnOnce(&Session) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let session = self.session(operator).await?;
+        let done = work(&session).await;
+        if let Err(error) = station::session::close(&self.client, session).await {
+            // It ends by itself after a while; what was done is done.
+            tracing::debug!(%error, "the session was not ended");
+        }
+        done
+    }
+
     /// The session of the operator whose card is named.
     pub(crate) async fn session(&self, operator: &OperatorCard) -> Result<Session, Error> {
         let (Some(label), Some(file)) = (&operator.operator, &operator.operator_passcode_file) else {

@@ -50,6 +50,15 @@ pub(crate) fn run(context: &Context, args: &InitArgs) -> Result<(), Error> {
         write_new(&path, &text)?;
     }
     let config = config::Config::load(&path)?;
+    if config.service.name != args.name && args.name != "cardinal" {
+        return Err(Error::Usage(format!(
+            "{} says that this deployment is {:?}, and not {:?}: the name of a deployment does not change; name another \
+             --dir",
+            path.display(),
+            config.service.name,
+            args.name
+        )));
+    }
     let first = FirstOrganisation { code: args.ods.clone(), name: args.organisation.clone() };
     let made = server::initialise(&config, &first, &local())?;
     report::result(context.format, &made, |made| {

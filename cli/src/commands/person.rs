@@ -25,28 +25,27 @@ pub(crate) fn run(context: &Context, command: PersonCommand) -> Result<(), Error
     let desk = Desk::open(context)?;
     let client = &desk.client;
     let person = match command {
-        PersonCommand::Register { given, family, ods, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            let request = PersonRequest { given_name: given, family_name: family, organisation: ods };
-            Ok(operations::register_person(client, &session, &request).await?)
-        })?,
-        PersonCommand::Verify { user_id, documents, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            Ok(operations::check_identity(client, &session, &user_id, &documents).await?)
-        })?,
-        PersonCommand::AcceptTerms { user_id, terms, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            Ok(operations::accept_terms(client, &session, &user_id, &terms).await?)
-        })?,
-        PersonCommand::Show { user_id, operator } => wait(async {
-            let session = desk.session(&operator).await?;
-            Ok(operations::show_person(client, &session, &user_id).await?)
-        })?,
+        PersonCommand::Register { given, family, ods, operator } => {
+            wait(desk.as_operator(&operator, async |session| {
+                let request = PersonRequest { given_name: given, family_name: family, organisation: ods };
+                Ok(operations::register_person(client, session, &request).await?)
+            }))?
+        }
+        PersonCommand::Verify { user_id, documents, operator } => wait(desk.as_operator(&operator, async |session| {
+            Ok(operations::check_identity(client, session, &user_id, &documents).await?)
+        }))?,
+        PersonCommand::AcceptTerms { user_id, terms, operator } => {
+            wait(desk.as_operator(&operator, async |session| {
+                Ok(operations::accept_terms(client, session, &user_id, &terms).await?)
+            }))?
+        }
+        PersonCommand::Show { user_id, operator } => wait(
+            desk.as_operator(&operator, async |session| Ok(operations::show_person(client, session, &user_id).await?)),
+        )?,
         PersonCommand::List { after, limit, operator } => {
-            let page = wait(async {
-                let session = desk.session(&operator).await?;
-                Ok(operations::list_people(client, &session, after.as_deref(), limit).await?)
-            })?;
+            let page = wait(desk.as_operator(&operator, async |session| {
+                Ok(operations::list_people(client, session, after.as_deref(), limit).await?)
+            }))?;
             report::result(context.format, &page, |page| {
                 let rows = page.items.iter().map(|one| {
                     [

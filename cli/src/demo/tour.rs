@@ -60,7 +60,11 @@ pub(super) async fn run(format: Format, args: &DemoArgs) -> Result<(), Error> {
     guide.initialise(&mut story, args).await?;
     let service = guide.commands.serve().await?;
     story.done("the service is up: API, OCSP and CRLs, metrics, admin socket, each at its own door");
-    let relying = match guide.show(&mut story, args).await {
+    let shown = tokio::select! {
+        shown = guide.show(&mut story, args) => shown,
+        () = told_to_stop() => Err(Error::Demo("told to stop; a later run goes on from here".to_owned())),
+    };
+    let relying = match shown {
         Ok(relying) => relying,
         Err(error) => {
             // The error that counts is the first one.
@@ -79,9 +83,24 @@ pub(super) async fn run(format: Format, args: &DemoArgs) -> Result<(), Error> {
     stay(service, relying).await
 }
 
+/// Ends with SIGINT or SIGTERM.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => {
+            // Without the one the other is left.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
 async fn stay(mut service: Service, relying: RelyingServer) -> Result<(), Error> {
     let ended = tokio::select! {
-        _ = tokio::signal::ctrl_c() => None,
+        () = told_to_stop() => None,
         ended = service.ended() => Some(ended),
     };
     relying.stop().await;

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::{DoorLimits, serve};
+use crate::crls;
 use crate::service::Service;
 
 /// RFC 9110 5.6.7: IMF-fixdate.
@@ -48,7 +49,7 @@ async fn crl(State(service): State<Arc<Service>>, Path(file): Path<String>, head
     };
     let now = service.now();
     let left = crl.next_update.unix_seconds() - now.unix_seconds();
-    let interval = service.config.times.crl_interval.as_secs() as i64;
+    let interval = crls::interval(&service, &crl.issuer).as_secs() as i64;
     let etag = format!("\"{}\"", HEXLOWER.encode(crl.number.as_bytes()));
     // A client that fetches each time a CRL is due gets the newest; none keeps one past its end.
     let due = crl.this_update.unix_seconds() + interval - now.unix_seconds();

@@ -13,6 +13,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use http::StatusCode;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -118,6 +119,30 @@ async fn count(
             Failure::unavailable("too-slow", detail, "times.request is over").into_response()
         }
     };
+    let response = as_problem(response);
     service.metrics.request(response.status().as_u16());
     response
+}
+
+/// What the framework refuses by itself (method, size, path, query) is a problem like all others.
+fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !status.is_client_error() || kind == Some(api::problem::MEDIA_TYPE) {
+        return response;
+    }
+    let (name, title, detail) = match status {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("method", "No such method here", "the call takes another method; see /api/v1/openapi.json")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("too-large", "The body is too large", "the body is larger than limits.body_bytes permits; send less")
+        }
+        _ => ("request", "The request cannot be read", "path or query are not as /api/v1/openapi.json has them"),
+    };
+    let mut problem = Failure::new(status.as_u16(), name, title, detail).into_response();
+    if let Some(allow) = response.headers().get(http::header::ALLOW) {
+        problem.headers_mut().insert(http::header::ALLOW, allow.clone());
+    }
+    problem
 }

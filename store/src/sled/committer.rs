@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::group::Group;
 use super::open::{SLED, sync_dir};
+use super::room::Room;
 use super::tip::{Tip, TipFile};
 use super::view::{Before, Reader, View, panic_text, sled_error};
 use crate::batch::Batch;
@@ -29,6 +30,15 @@ pub(super) struct Request {
     pub reply: Sender<Result<Committed, Error>>,
 }
 
+/// How far a group came.
+#[derive(Default)]
+struct Staged {
+    /// The answers, should the group become durable.
+    answers: Vec<Result<Committed, Error>>,
+    /// The group was handed to sled; from here on a failure leaves its outcome open.
+    with_sled: bool,
+}
+
 /// What the committer, the readers and a backup share.
 pub(super) struct Shared {
     pub dir: PathBuf,
@@ -36,6 +46,8 @@ pub(super) struct Shared {
     /// An own handle of sled's log: sled's flush does not reach the disk's cache.
     pub log: File,
     pub tip: TipFile,
+    /// The room that the disk has; the committer alone asks.
+    pub room: Mutex<Room>,
     pub view: RwLock<View>,
     /// The owners of values that changed since the backup that is being made began. Changed only under the view's
     /// write lock.
@@ -109,26 +121,42 @@ impl Shared {
         if let Some(reason) = failed {
             return requests.iter().map(|_| Err(Error::Failed { reason: reason.clone() })).collect();
         }
-        let mut answers: Vec<Result<Committed, Error>> = Vec::with_capacity(requests.len());
-        let written = std::panic::catch_unwind(AssertUnwindSafe(|| self.write(requests, &mut answers)));
+        let size = requests.iter().map(|request| request.size).sum();
+        if let Err(Error::DiskFull { dir, needed, detail }) = lock(&self.room).make_sure(&self.dir, &self.log, size) {
+            tracing::warn!(dir = %dir.display(), needed, detail, "commits are refused for want of room on the disk");
+            let full = || Error::DiskFull { dir: dir.clone(), needed, detail: detail.clone() };
+            return requests.iter().map(|_| Err(full())).collect();
+        }
+        let mut staged = Staged::default();
+        let written = std::panic::catch_unwind(AssertUnwindSafe(|| self.write(requests, &mut staged)));
         let reason = match written {
-            Ok(Ok(())) => return answers,
+            Ok(Ok(())) => return staged.answers,
             Ok(Err(error)) => error.to_string(),
             Err(panic) => format!("sled stopped: {}", panic_text(panic.as_ref())),
         };
         let reason = self.fail(reason);
-        let mut answers = answers.into_iter();
-        let unknown = || Err(Error::OutcomeUnknown { reason: reason.clone() });
-        requests.iter().map(|_| answers.next().filter(Result::is_err).unwrap_or_else(unknown)).collect()
+        let mut answers = staged.answers.into_iter();
+        let failure = || {
+            let reason = reason.clone();
+            Err(if staged.with_sled { Error::OutcomeUnknown { reason } } else { Error::Failed { reason } })
+        };
+        requests.iter().map(|_| answers.next().filter(Result::is_err).unwrap_or_else(failure)).collect()
     }
 
-    fn write(&self, requests: &[Request], answers: &mut Vec<Result<Committed, Error>>) -> Result<(), Error> {
+    fn write(&self, requests: &[Request], staged: &mut Staged) -> Result<(), Error> {
         let state = self.view.read().unwrap_or_else(PoisonError::into_inner).state;
         let mut group = Group::new(&self.dir, &self.db, state);
-        answers.extend(requests.iter().map(|request| group.stage(&request.batch)));
-        if !answers.iter().any(Result::is_ok) {
+        for request in requests {
+            match group.stage(&request.batch) {
+                // Whoever cannot read what is to be changed must not write either.
+                Err(error) if !matches!(error, Error::Conflict { .. }) => return Err(error),
+                answer => staged.answers.push(answer),
+            }
+        }
+        if !staged.answers.iter().any(Result::is_ok) {
             return Ok(());
         }
+        staged.with_sled = true;
         self.view.write().unwrap_or_else(PoisonError::into_inner).before = std::mem::take(&mut group.before);
         let touched = std::mem::take(&mut group.touched);
         let state = group.apply()?;

@@ -200,10 +200,10 @@ impl<'a> Group<'a> {
     /// Puts the group into the tree, in one transaction. It is not durable yet.
     pub(super) fn apply(self) -> Result<State, Error> {
         let mut writes = sled::Batch::default();
-        for (key, entry) in self.changes {
+        for (key, entry) in &self.changes {
             match entry {
-                Some(entry) => writes.insert(key, entry),
-                None => writes.remove(key),
+                Some(entry) => writes.insert(key.as_slice(), entry.as_slice()),
+                None => writes.remove(key.as_slice()),
             }
         }
         writes.insert(layout::STATE_KEY, self.state.entry());
@@ -212,12 +212,22 @@ impl<'a> Group<'a> {
             Ok::<(), ConflictableTransactionError<()>>(())
         });
         match applied {
-            Ok(()) => Ok(self.state),
+            Ok(()) => self.settle().map(|()| self.state),
             Err(TransactionError::Storage(e)) => Err(sled_error(self.dir, e)),
             Err(TransactionError::Abort(())) => {
                 Err(Error::Backend { dir: self.dir.to_owned(), detail: "the transaction was given up".into() })
             }
         }
+    }
+
+    /// sled splits and merges nodes when somebody comes by, reading or not, and that writes. It is made to do so now,
+    /// so that the group's flush covers it and no read has to write later, when the medium may have failed.
+    fn settle(&self) -> Result<(), Error> {
+        let keys = self.changes.keys().map(Vec::as_slice).chain([layout::STATE_KEY]);
+        for key in keys {
+            self.tree.get(key).map_err(|e| sled_error(self.dir, e))?;
+        }
+        Ok(())
     }
 }
 

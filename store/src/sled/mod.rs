@@ -8,6 +8,7 @@
 //! | `layout` | keys and values in the tree |
 //! | `group` | what a group of commits writes |
 //! | `committer` | the thread that makes groups durable |
+//! | `room` | room on the disk, before it is needed |
 //! | `view` | what readers see |
 //! | `backup`, `restore` | copying a store out while it runs, and back in |
 //!
@@ -20,6 +21,7 @@ pub(crate) mod layout;
 mod lock;
 mod open;
 mod restore;
+mod room;
 mod tip;
 mod view;
 
@@ -38,6 +40,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bo
 use self::committer::{Request, Shared, lock};
 use self::layout::{AUDIT, Envelope, FEED, OUTBOX};
 use self::lock::DirectoryLock;
+use self::room::Room;
 use self::view::{Before, Reader, View, guarded, sled_error};
 use crate::backup::BackupSummary;
 use crate::batch::{Batch, Index, Table};
@@ -58,6 +61,9 @@ pub struct SledOptions {
     pub queue: usize,
     /// How long sled may take over one group of commits before the store is declared failed.
     pub stall_limit: Duration,
+    /// How much room the disk has to have left, in bytes; below, commits are refused with [`Error::DiskFull`] before
+    /// anything can break. It is also what opening the store again needs for sled's snapshot. 0 asks for none.
+    pub room: u64,
     /// Whether everything is read and compared with what was written before the store is used. Without, only the
     /// counters are: data that sled lost in the middle of its log is then not noticed.
     pub check: bool,
@@ -65,7 +71,13 @@ pub struct SledOptions {
 
 impl Default for SledOptions {
     fn default() -> SledOptions {
-        SledOptions { cache_bytes: 256 << 20, queue: 1024, stall_limit: Duration::from_secs(30), check: true }
+        SledOptions {
+            cache_bytes: 256 << 20,
+            queue: 1024,
+            stall_limit: Duration::from_secs(30),
+            room: 32 << 20,
+            check: true,
+        }
     }
 }
 
@@ -125,6 +137,7 @@ impl SledStore {
             db: opened.db,
             log,
             tip: opened.tip,
+            room: Mutex::new(Room::new(options.room)),
             view: RwLock::new(View { before: Before::new(), state }),
             touched: Mutex::new(None::<BTreeSet<_>>),
             position: Mutex::new(Position { epoch: state.epoch, sequence: state.feed }),

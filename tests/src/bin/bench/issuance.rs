@@ -22,6 +22,14 @@ const ROUND: usize = 400;
 /// Cards that are issued and confirmed in one go.
 const WHOLE: usize = 400;
 
+/// What issuance is compared with.
+pub(crate) struct Baseline<'a> {
+    /// The token.
+    pub(crate) token: &'a token::Bench,
+    /// Issuances a second that the store alone takes.
+    pub(crate) store: f64,
+}
+
 /// A card with its requests, set aside for its holder.
 pub(crate) struct Blank {
     card: PaperCard,
@@ -78,7 +86,11 @@ async fn confirm(desk: &Desk, id: &str, confirmation: &ConfirmationRequest) {
 }
 
 /// Issues these cards; gives what each desk issued.
-async fn issue(desks: &[Arc<Desk>], blanks: &Arc<Vec<Blank>>, watch: &Watch) -> (Vec<(Arc<Desk>, Vec<(usize, Bytes)>)>, Sample) {
+async fn issue(
+    desks: &[Arc<Desk>],
+    blanks: &Arc<Vec<Blank>>,
+    watch: &Watch,
+) -> (Vec<(Arc<Desk>, Vec<(usize, Bytes)>)>, Sample) {
     let next = Arc::new(AtomicUsize::new(0));
     let work = desks.iter().cloned().map(|desk| {
         let (blanks, next) = (Arc::clone(blanks), Arc::clone(&next));
@@ -130,18 +142,23 @@ async fn confirm_all(work: Vec<(Arc<Desk>, Confirmations)>, watch: &Watch) -> Sa
 }
 
 /// Measures, and gives the cards that are in use after that.
-pub(crate) async fn run(desks: &Desks, token: &token::Bench, watch: &Watch, report: &mut Report) -> Vec<Issued> {
+pub(crate) async fn run(desks: &Desks, beside: &Baseline<'_>, watch: &Watch, report: &mut Report) -> Vec<Issued> {
     let (one, all) = (&desks.desks[..1], &desks.desks[..]);
     // What happens once on each connection is not what is asked for here.
     issue_whole(all, &blanks(desks, 2 * all.len()).await, watch).await;
     let alone = issue(one, &blanks(desks, ALONE).await, watch).await.1;
-    report.rate("issue.1", "pairs/s", &alone, "a card's pair of certificates (P-256) over mTLS, one station: the latency");
+    report.rate(
+        "issue.1",
+        "pairs/s",
+        &alone,
+        "a card's pair of certificates (P-256) over mTLS, one station: the latency",
+    );
 
     let (mut raw, mut issued, mut confirmed) = (Sample::default(), Sample::default(), Sample::default());
     let mut cards = Vec::new();
     for _ in 0..ROUNDS {
         let blanks = blanks(desks, ROUND).await;
-        raw = raw.and(token.now().await);
+        raw = raw.and(beside.token.now().await);
         let (replies, sample) = issue(all, &blanks, watch).await;
         issued = issued.and(sample);
         let mut work = Vec::new();
@@ -160,11 +177,21 @@ pub(crate) async fn run(desks: &Desks, token: &token::Bench, watch: &Watch, repo
     let certificates = issued.rate() * 2.0;
     let what = format!("the same by 16 stations at once: {certificates:.0} certificates/s, pending");
     report.rate("issue.16", "pairs/s", &issued, what);
-    report.is_part_of(certificates / raw.rate(), "the token's P-256 signatures/s between the rounds (certificates/s to signatures/s)");
-    report.rate("confirm.16", "confirmations/s", &confirmed, "the confirmation of such a pair by both of its keys, 16 stations");
+    report.is_part_of(
+        certificates / raw.rate(),
+        "the token's P-256 signatures/s between the rounds (certificates/s to signatures/s)",
+    );
+    report.is_part_of(issued.rate() / beside.store, "the store's issuances/s by 16 writers");
+    report.rate(
+        "confirm.16",
+        "confirmations/s",
+        &confirmed,
+        "the confirmation of such a pair by both of its keys, 16 stations",
+    );
     let whole = issue_whole(all, &blanks(desks, WHOLE).await, watch).await;
     let what = "issued and confirmed, one after the other at each of 16 stations; the keys' two signatures are in it";
     report.rate("issue.confirmed.16", "cards/s", &whole, what);
-    report.is_part_of(whole.rate() * 2.0 / raw.rate(), "the token's P-256 signatures/s (certificates/s to signatures/s)");
+    let of = "the token's P-256 signatures/s (certificates/s to signatures/s)";
+    report.is_part_of(whole.rate() * 2.0 / raw.rate(), of);
     cards
 }

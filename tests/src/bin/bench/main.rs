@@ -20,12 +20,14 @@ mod wire;
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use tests::{Home, isolated};
 
 use crate::cost::Watch;
+use crate::issuance::Baseline;
 use crate::process::Helper;
 use crate::report::Report;
 use crate::site::Desks;
@@ -40,10 +42,10 @@ fn main() -> ExitCode {
         ["serve", config] => process::serve(Path::new(config)),
         ["static", address, octets] => process::serve_static(address, octets),
         [] | ["--json"] if env::var_os(HOME).is_none() => return in_own_directory(&arguments),
-        [] => isolated(async |home| print!(run(&home).await.text())),
-        ["--json"] => isolated(async |home| print!(run(&home).await.json())),
+        [] => isolated(async |home| say(&run(&home).await.text())),
+        ["--json"] => isolated(async |home| say(&run(&home).await.json())),
         _ => {
-            complain("usage: bench [--json]");
+            tell("usage: bench [--json]");
             return ExitCode::from(2);
         }
     }
@@ -51,17 +53,12 @@ fn main() -> ExitCode {
 }
 
 /// Writes to standard output; whoever closed the pipe does not want to read on.
-macro_rules! print {
-    ($text:expr) => {{
-        use std::io::Write as _;
-        let _ = std::io::stdout().write_all($text.as_bytes());
-    }};
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
-use print;
 
 /// Says on standard error what is going on.
-fn complain(text: &str) {
-    use std::io::Write as _;
+fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "bench: {text}");
 }
 
@@ -84,22 +81,22 @@ fn in_own_directory(arguments: &[&str]) -> ExitCode {
 async fn run(home: &Home) -> Report {
     let mut report = Report::begin();
     let own = Watch::own();
-    complain("keys in the token and in memory");
+    tell("keys in the token and in memory");
     let signing = token::Bench::open().await;
     signing.run(&own, &mut report).await;
-    complain("the store");
-    commits::run(home, &own, &mut report).await;
+    tell("the store");
+    let store = commits::run(home, &own, &mut report).await;
 
-    complain("a deployment, its stations and their cards");
+    tell("a deployment, its stations and their cards");
     let site = site::initialise(home).await;
     let service = Helper::serving(&site::config_file(home)).await;
     let watch = Watch::of(&service);
     let desks = Desks::open(&site).await;
-    complain("issuance");
-    let cards = issuance::run(&desks, &signing, &watch, &mut report).await;
-    complain("OCSP");
+    tell("issuance");
+    let cards = issuance::run(&desks, &Baseline { token: &signing, store }, &watch, &mut report).await;
+    tell("OCSP");
     let asked = ocsp::run(&site, &cards, &watch, &mut report).await;
-    complain("revocation");
+    tell("revocation");
     revocation::run(&site, &desks, &cards[asked..], &watch, &mut report).await;
     service.stop().await;
     report.end()

@@ -153,7 +153,8 @@ pub(crate) async fn run(site: &Site, cards: &[Issued], watch: &Watch, report: &m
     }
     helper.stop().await;
     let [(_, still), (_, get), (_, post), (_, nonce)] = samples;
-    let what = format!("one answer of {size} octets from a bare hyper service, {CONNECTIONS} connections: the baseline");
+    let what =
+        format!("one answer of {size} octets from a bare hyper service, {CONNECTIONS} connections: the baseline");
     report.rate("http.static", "requests/s", &still, what);
     for (id, sample, what) in [
         ("ocsp.get", &get, "GET, answered from the cache"),

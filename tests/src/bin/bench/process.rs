@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::env;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -32,11 +32,11 @@ impl Helper {
     async fn start(arguments: Vec<String>) -> Self {
         let started = tokio::task::spawn_blocking(move || {
             let mut command = Command::new(own_path());
-            let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+            let mut helper = Helper(command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
             let mut line = String::new();
-            BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line)?;
+            BufReader::new(helper.0.stdout.take().expect("its output")).read_line(&mut line)?;
             assert_eq!(line.trim(), READY, "the other process does not serve");
-            std::io::Result::Ok(Helper(child))
+            std::io::Result::Ok(helper)
         });
         started.await.expect("a thread").expect("the other process starts")
     }
@@ -77,7 +77,6 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn say_ready() {
-    use std::io::Write as _;
     let mut out = std::io::stdout();
     writeln!(out, "{READY}").and_then(|()| out.flush()).expect("somebody listens");
 }

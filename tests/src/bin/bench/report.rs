@@ -16,9 +16,9 @@ struct Figure {
     what: String,
     value: f64,
     unit: &'static str,
-    /// The value as a part of another one of the same run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ratio: Option<Ratio>,
+    /// The value as a part of others of the same run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ratios: Vec<Ratio>,
     /// How long one operation took, in microseconds: half of them were faster; 99 of 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_us: Option<f64>,
@@ -81,7 +81,7 @@ impl Report {
             what,
             value,
             unit,
-            ratio: None,
+            ratios: Vec::new(),
             p50_us: Some(microseconds(sample.percentile(0.5))),
             p99_us: Some(microseconds(sample.percentile(0.99))),
             service_cpu_us: sample.service().map(microseconds),
@@ -93,7 +93,7 @@ impl Report {
     /// The figure that was added last is this part of another one.
     pub(crate) fn is_part_of(&mut self, value: f64, of: &'static str) {
         if let Some(last) = self.figures.last_mut() {
-            last.ratio = Some(Ratio { value, of });
+            last.ratios.push(Ratio { value, of });
         }
     }
 
@@ -132,7 +132,7 @@ impl Report {
                 shown(figure.bench_cpu_us),
                 figure.others * 100.0,
             );
-            if let Some(ratio) = figure.ratio {
+            for ratio in &figure.ratios {
                 let _ = writeln!(out, "    {:.3} of {}", ratio.value, ratio.of);
             }
             let _ = writeln!(out, "    {}", figure.what);

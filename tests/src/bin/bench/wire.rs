@@ -40,7 +40,8 @@ fn content_length(head: &[u8]) -> usize {
     let head = std::str::from_utf8(head).expect("a readable head");
     let mut lines = head.split("\r\n");
     assert_eq!(lines.next(), Some("HTTP/1.1 200 OK"), "{head}");
-    let length = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length =
+        lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     length.expect("a length").1.trim().parse().expect("a number")
 }
 
