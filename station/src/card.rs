@@ -285,6 +285,17 @@ impl Card {
         Ok((key, certificate.ok_or_else(|| empty("certificate"))?.der))
     }
 
+    /// The key that waits for this purpose, and its certificate, where there are both: after an interruption it may be
+    /// the one that is good.
+    ///
+    /// # Errors
+    /// When the card does not answer.
+    pub fn waiting(&self, purpose: Purpose) -> Result<Option<(Key, Vec<u8>)>, Error> {
+        let Some(key) = self.token.find_key(purpose.next_label())? else { return Ok(None) };
+        let certificate = self.token.read_certificates()?.into_iter().find(|certificate| certificate.id == key.id());
+        Ok(certificate.map(|certificate| (key, certificate.der)))
+    }
+
     /// Whether every key that waits has a certificate already. If one has none, the pair was never confirmed: that takes
     /// both certificates, read back from the card.
     ///

@@ -4,7 +4,7 @@ use std::fmt;
 
 use api::EnrolmentCode;
 use api::sessions::{ChallengeReply, SessionReply, SessionRequest};
-use hsm::Signer;
+use hsm::{Key, Signer};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -50,9 +50,29 @@ impl fmt::Debug for Session {
 /// station.
 ///
 /// # Errors
+/// A renewal that was interrupted right after its confirmation leaves the good certificate beside the superseded one: so
+/// where the one in use is refused, the one that waits is tried.
+///
+/// # Errors
 /// [`Error::OtherStation`] when the nonce is for another station, before anything is signed; when the card has no
 /// authentication certificate, or the service refuses it.
 pub async fn login(client: &Client, card: &Card, station: &str) -> Result<Session, Error> {
+    let refused = match login_with(client, card, station, |card| card.current(Purpose::Authentication)).await {
+        Err(Error::Problem(problem)) if problem.name() == "login-refused" => Error::Problem(problem),
+        done => return done,
+    };
+    match card.run(|card| card.waiting(Purpose::Authentication)).await? {
+        Some(waiting) => login_with(client, card, station, |_| Ok(waiting)).await.map_err(|_| refused),
+        None => Err(refused),
+    }
+}
+
+async fn login_with(
+    client: &Client,
+    card: &Card,
+    station: &str,
+    credentials: impl FnOnce(&Card) -> Result<(Key, Vec<u8>), Error> + Send + 'static,
+) -> Result<Session, Error> {
     let challenge: ChallengeReply = client.send(Call::post_empty(path("/challenges", &[]))?).await?;
     if challenge.station != station {
         return Err(Error::OtherStation { theirs: challenge.station, ours: station.to_owned() });
@@ -60,7 +80,7 @@ pub async fn login(client: &Client, card: &Card, station: &str) -> Result<Sessio
     let statement = pki::statement::login(&challenge.deployment, &challenge.station, &challenge.nonce.0);
     let (certificate, signature) = card
         .run(move |card| {
-            let (key, certificate) = card.current(Purpose::Authentication)?;
+            let (key, certificate) = credentials(card)?;
             Ok((certificate, key.sign(&statement)?))
         })
         .await?;

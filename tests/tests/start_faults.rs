@@ -305,7 +305,7 @@ fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
         let (pending, confirmed, refusal) = issue_until_refused(&desk, &person, &AtomicUsize::new(0)).await;
         let refusal = refusal.unwrap();
         let problem = refusal.refused(503, "store");
-        assert_says(&problem.detail, &["store did not take it"]);
+        assert_says(&problem.detail, &["the store failed", "whether it was done shows when you look again"]);
         assert!(!confirmed.is_empty(), "it worked for a while");
         // From now on the answer is at once and the same, reading goes on, and the operators are told.
         let card = &confirmed[0];

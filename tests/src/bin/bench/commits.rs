@@ -7,8 +7,9 @@ use ring::rand::{SecureRandom, SystemRandom};
 use store::{Batch, Expect, Index, Put, SledStore, Store, Table, Term};
 use tests::Home;
 
-use crate::cost::{Watch, repeat};
+use crate::cost::{Sample, Watch, repeat};
 use crate::report::Report;
+use crate::site::STATIONS;
 
 const LENGTH: Duration = Duration::from_millis(2500);
 
@@ -79,28 +80,53 @@ fn issue(store: &SledStore, random: &SystemRandom) {
     }
 }
 
-/// Measures with one writer and with sixteen, and gives the issuances a second of the sixteen.
-pub(crate) async fn run(home: &Home, watch: &Watch, report: &mut Report) -> f64 {
-    let dir = home.file("commits");
-    let store = tokio::task::spawn_blocking(move || SledStore::open(&dir)).await.expect("a thread");
-    let store = Arc::new(store.expect("a store"));
-    let mut rate = 0.0;
-    for (id, writers, what) in [
-        ("store.1", 1, "the two durable commits of an issuance (12 rows, 29 index terms, 5 audit records), one writer"),
-        ("store.16", 16, "the same by 16 writers, who share the flushes: the ceiling of pairs/s that the disk sets"),
-    ] {
+/// How many writers make up a crowd: as many as there are stations.
+const CROWD: usize = STATIONS;
+
+/// A store of the bench's own, on the same disk as the service's.
+pub(crate) struct Bench(Arc<SledStore>);
+
+impl Bench {
+    /// Makes the store.
+    pub(crate) async fn open(home: &Home) -> Self {
+        let dir = home.file("commits");
+        let opened = tokio::task::spawn_blocking(move || SledStore::open(&dir)).await.expect("a thread");
+        Bench(Arc::new(opened.expect("a store")))
+    }
+
+    async fn write(&self, watch: &Watch, writers: usize, length: Duration) -> Sample {
         let work = (0..writers).map(|_| {
-            let store = Arc::clone(&store);
+            let store = Arc::clone(&self.0);
             move || {
                 let random = SystemRandom::new();
-                repeat(LENGTH, || issue(&store, &random))
+                repeat(length, || issue(&store, &random))
             }
         });
-        let sample = watch.threads(work).await;
-        rate = sample.rate();
-        let commits = rate * 2.0;
-        report.rate(id, "issuances/s", &sample, format!("{what}; {commits:.0} commits/s"));
+        watch.threads(work).await
     }
-    tokio::task::spawn_blocking(move || drop(store)).await.expect("a thread");
-    rate
+
+    /// What a crowd of writers gets done right now.
+    pub(crate) async fn now(&self) -> Sample {
+        self.write(&Watch::own(), CROWD, LENGTH / 4).await
+    }
+
+    /// Measures with one writer and with a crowd.
+    pub(crate) async fn run(&self, watch: &Watch, report: &mut Report) {
+        for (id, writers, what) in [
+            (
+                "store.1",
+                1,
+                "the two durable commits of an issuance (12 rows, 29 index terms, 5 audit records), one writer",
+            ),
+            (
+                "store.16",
+                CROWD,
+                "the same by 16 writers, who share the flushes: the most pairs/s that this disk allows",
+            ),
+        ] {
+            let sample = self.write(watch, writers, LENGTH).await;
+            let commits = sample.rate() * 2.0;
+            report.rate(id, "issuances/s", &sample, format!("{what}; {commits:.0} commits/s"));
+        }
+    }
 }

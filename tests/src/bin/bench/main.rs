@@ -85,7 +85,8 @@ async fn run(home: &Home) -> Report {
     let signing = token::Bench::open().await;
     signing.run(&own, &mut report).await;
     tell("the store");
-    let store = commits::run(home, &own, &mut report).await;
+    let store = commits::Bench::open(home).await;
+    store.run(&own, &mut report).await;
 
     tell("a deployment, its stations and their cards");
     let site = site::initialise(home).await;
@@ -93,7 +94,7 @@ async fn run(home: &Home) -> Report {
     let watch = Watch::of(&service);
     let desks = Desks::open(&site).await;
     tell("issuance");
-    let cards = issuance::run(&desks, &Baseline { token: &signing, store }, &watch, &mut report).await;
+    let cards = issuance::run(&desks, &Baseline { token: &signing, store: &store }, &watch, &mut report).await;
     tell("OCSP");
     let asked = ocsp::run(&site, &cards, &watch, &mut report).await;
     tell("revocation");
