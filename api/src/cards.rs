@@ -87,6 +87,9 @@ pub struct IssuanceRequest {
     pub authentication: Base64,
     /// For the signing key: PKCS#10, DER or PEM.
     pub signing: Base64,
+    /// With `renew`: the renewal statement, signed by the authentication key that is in use on the card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possession: Option<Base64>,
 }
 
 /// An issuance.

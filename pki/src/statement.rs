@@ -9,6 +9,14 @@ pub fn confirmation(issuance: &str, nonce: &[u8], authentication: &[u8; 32], sig
     statement("cardinal confirmation v1", &[issuance.as_bytes(), nonce, authentication, signing])
 }
 
+/// That a card is present at its renewal: signed by the authentication key that is in use on it, over the two requests for
+/// its new keys. Without it, whoever may renew a card could put keys of their own in the place of the holder's.
+///
+/// `authentication` and `signing` are the SHA-256 of the PKCS#10 requests, DER.
+pub fn renewal(card: &str, authentication: &[u8; 32], signing: &[u8; 32]) -> Vec<u8> {
+    statement("cardinal renewal v1", &[card.as_bytes(), authentication, signing])
+}
+
 /// An operator's login at a station: signed by the card's authentication key over the server's single-use nonce.
 pub fn login(deployment: &str, station: &str, nonce: &[u8]) -> Vec<u8> {
     statement("cardinal login v1", &[deployment.as_bytes(), station.as_bytes(), nonce])

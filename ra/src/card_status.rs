@@ -149,6 +149,13 @@ pub fn cancel(
     now: Timestamp,
 ) -> Result<(Batch, Changed), Error> {
     let stored = card::load(store, serial)?;
+    if let (Some(since), Some(pair)) = (compromised_since, stored.record.pair()) {
+        let issued = certificate::load(store, &pair.authentication)?.record.not_before;
+        if since < issued {
+            let rule = format!("must not lie before {issued}, when the certificate begins: the key did not exist");
+            return Err(Error::invalid("compromised_since", rule));
+        }
+    }
     let next = stored.record.clone().cancel(cause, now)?;
     let mut batch = begin(&stored, &next, permit, now, &[("cause", cause.name())])?;
     let mut certificates = Vec::new();

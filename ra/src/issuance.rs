@@ -21,7 +21,8 @@ use store::{Batch, Committed, Index, Record, Store, Table, Term, Versioned};
 
 use crate::card::{self, CancelCause, Card, CertificatePair, CertificatePurpose, RevocationReasons};
 use crate::person::{self, Person};
-use crate::policy::{Permit, operation};
+use crate::policy::operation::Operation as _;
+use crate::policy::{Permit, Refusal, operation};
 use crate::{CardSerial, Error, IssuanceId, UserId};
 
 /// Issuances, by id.
@@ -157,6 +158,8 @@ pub struct PairRequest {
     pub authentication: CheckedRequest,
     /// For the signing key.
     pub signing: CheckedRequest,
+    /// At a renewal: [`pki::statement::renewal`], signed by the card's authentication key in use.
+    pub possession: Option<Vec<u8>>,
 }
 
 /// Times that issuing goes by.
@@ -228,7 +231,9 @@ pub fn begin_renewal(
     let id = IssuanceId::random(around.random)?;
     let card = stored.record.clone().begin_renewal(id.clone())?;
     if let Some(pair) = stored.record.pair() {
-        let not_after = certificate::load(around.store, &pair.authentication)?.record.not_after;
+        let current = certificate::load(around.store, &pair.authentication)?.record;
+        require_possession(serial, &current, &request)?;
+        let not_after = current.not_after;
         let from = not_after.minus(around.times.renewal_window);
         let card = serial.to_string();
         if now > not_after {
@@ -239,6 +244,21 @@ pub fn begin_renewal(
         }
     }
     begin(around, permit, station, IssuanceKind::Renew, id, (stored, card), request, now)
+}
+
+/// The card itself asks for its renewal: its key in use signs the requests for the new keys. So an operator cannot become
+/// the holder by renewing onto keys of their own.
+fn require_possession(serial: &CardSerial, current: &CertificateRecord, request: &PairRequest) -> Result<(), Error> {
+    let (key, _) = key_and_digest(current)?;
+    let statement =
+        pki::statement::renewal(serial.as_str(), &request.authentication.digest(), &request.signing.digest());
+    let signature = request.possession.as_deref().unwrap_or_default();
+    key.verify(key.key_type().signature_algorithm(), &statement, signature).map_err(|_| {
+        let message = format!(
+            "the requests are not signed by the authentication key in use on card {serial}: the card must be in the reader"
+        );
+        Refusal { operation: operation::CardRenew::NAME, rule: "card-present", message }.into()
+    })
 }
 
 fn require_no_issuance(card: &Card) -> Result<(), Error> {

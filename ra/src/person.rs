@@ -6,6 +6,7 @@ use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 use store::{Batch, Index, Record, Store, Table, Term, Versioned};
 use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 use crate::error::FieldError;
 use crate::policy::{Permit, Role, operation};
@@ -249,6 +250,21 @@ impl Registration {
     }
 }
 
+/// How many combining marks may stand on one letter.
+const MAX_MARKS: usize = 4;
+
+/// Characters that nobody sees, or that change how others are shown: controls, format characters, fillers, variation
+/// selectors, tags, private use and noncharacters. What a registrar cannot see must not be in a certificate.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fdd0}'..='\u{fdef}' | '\u{fff0}'..='\u{ffff}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
+}
+
 fn checked_name(field: &'static str, name: &str, wrong: &mut Vec<FieldError>) -> String {
     let name: String = name.trim().nfc().collect();
     let mut refuse = |rule: &str| wrong.push(FieldError { field, rule: rule.to_owned() });
@@ -257,9 +273,19 @@ fn checked_name(field: &'static str, name: &str, wrong: &mut Vec<FieldError>) ->
         1..=70 => {}
         _ => refuse("has more than 70 characters"),
     }
-    if name.chars().any(|c| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffd}'))
-    {
+    if name.chars().any(is_unseen) {
         refuse("has a control character, or one that is not seen");
+    }
+    if !name.is_empty() && !name.chars().any(|c| c.is_alphabetic() && !is_combining_mark(c) && !is_unseen(c)) {
+        refuse("has no letter");
+    }
+    let mut marks = 0;
+    let piled = name.chars().any(|c| {
+        marks = if is_combining_mark(c) { marks + 1 } else { 0 };
+        marks > MAX_MARKS
+    });
+    if piled {
+        refuse("has more marks on one letter than any script needs");
     }
     name
 }
@@ -395,5 +421,12 @@ mod tests {
         let Err(Error::Invalid(wrong)) = registration("", "a\u{0}b\u{202e}").checked() else { panic!("accepted") };
         assert_eq!(wrong.iter().map(|one| one.field).collect::<Vec<_>>(), ["given_name", "family_name"]);
         assert!(registration(&"x".repeat(71), "y").checked().is_err());
+        for unseen in ["\u{e0041}", "\u{3164}", "\u{301}", "a\u{ad}b", "a\u{61c}", "a\u{e000}", "123"] {
+            assert!(registration(unseen, "y").checked().is_err(), "{unseen:?}");
+        }
+        assert!(registration(&format!("a{}", "\u{316}".repeat(9)), "y").checked().is_err());
+        for seen in ["Ó Briain", "Nguyễn", "李", "O’Brien", "d'Arc-Smith"] {
+            assert!(registration(seen, "y").checked().is_ok(), "{seen}");
+        }
     }
 }

@@ -236,6 +236,10 @@ impl OperatorCall<'_> {
 /// # Errors
 /// 400 with the place where it is wrong.
 pub fn json<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
+    // A struct could also be read from an array, by the order of its fields: the document knows objects only.
+    if body.iter().find(|octet| !octet.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Failure::new(400, "body", "The body cannot be read", "the body must be a JSON object"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Failure::new(400, "body", "The body cannot be read", format!("the JSON body: {error}")))
 }

@@ -5,8 +5,12 @@ use ca::IssuerState;
 use ocsp_responder::Freshness;
 use pki::certificate::ParsedCertificate;
 
+use crate::crls;
 use crate::failure::Failure;
 use crate::service::Service;
+
+/// How late a CRL may be before it is a problem.
+const OVERDUE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// What keeps the service from its work, in words; nothing when it is ready.
 pub fn problems(service: &Service) -> Vec<String> {
@@ -32,6 +36,9 @@ pub fn problems(service: &Service) -> Vec<String> {
     }
     for issuer in service.authority.issuers() {
         match service.crls.get(&issuer.record().id) {
+            Some(crl) if now > crl.this_update.plus(crls::interval(service, &issuer.record().id) + OVERDUE) => {
+                problems.push(format!("the CRL of {} is overdue; it ends at {}", issuer.record().id, crl.next_update));
+            }
             Some(crl) if crl.next_update > now => {}
             Some(_) => problems.push(format!("the CRL of {} has ended", issuer.record().id)),
             None => problems.push(format!("{} has no CRL", issuer.record().id)),

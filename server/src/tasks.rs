@@ -140,10 +140,14 @@ fn follow_once(service: &Service) -> Result<(), String> {
 /// # Errors
 /// When the token does not sign, or the store or the file system fails.
 pub(crate) fn publish_due_crls(service: &Service) -> Result<(), Failure> {
-    for issuer in crls::due(service, service.now()) {
-        crls::publish(service, &issuer, &Actor::service())?;
-    }
-    Ok(())
+    // One CA that fails does not keep the others from their CRLs.
+    let published = crls::due(service, service.now()).into_iter().map(|issuer| {
+        let published = crls::publish(service, &issuer, &Actor::service());
+        published.map(|_| ()).inspect_err(|failure| {
+            tracing::error!(issuer, cause = failure.problem().detail, "its CRL was not made");
+        })
+    });
+    published.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// Records that the service started, with what it goes by.

@@ -194,8 +194,7 @@ impl Personalisation<'_> {
             })
             .await?;
         run.done(step::KEYS_MADE);
-        let request =
-            IssuanceRequest { kind, authentication: requests.authentication.into(), signing: requests.signing.into() };
+        let request = self.request(kind, requests).await?;
         let call = Call::post(path("/cards/{}/issuances", &[self.card.serial()]), &request)?;
         let issuance: IssuanceView = self.client.send(call.session_if(self.session)?).await?;
         let certificates = self.certificates(&issuance)?;
@@ -243,6 +242,26 @@ impl Personalisation<'_> {
         self.card.run(move |card| card.settle(&certificates)).await?;
         run.done(step::TIDIED);
         Ok(confirmed)
+    }
+
+    /// What goes to the service; at a renewal the key in use signs that the card is here.
+    async fn request(&self, kind: IssuanceKind, requests: Pair<Vec<u8>>) -> Result<IssuanceRequest, Error> {
+        let possession = match kind {
+            IssuanceKind::Issue => None,
+            IssuanceKind::Renew => {
+                let digests = Purpose::ALL.map(|purpose| -> [u8; 32] { sha256(requests.get(purpose)) });
+                let statement = pki::statement::renewal(self.card.serial(), &digests[0], &digests[1]);
+                let sign = move |card: &Card| match card.current(Purpose::Authentication) {
+                    Ok((key, _)) => Ok(Some(key.sign(&statement)?)),
+                    // A card that has none in use is not renewed: the service says so, in its own words.
+                    Err(Error::CardEmpty { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                };
+                self.card.run(sign).await?.map(Into::into)
+            }
+        };
+        let Pair { authentication, signing } = requests;
+        Ok(IssuanceRequest { kind, authentication: authentication.into(), signing: signing.into(), possession })
     }
 
     async fn take_up(&self, run: &mut Run<'_>) -> Result<(Outcome, Option<IssuanceView>), Error> {

@@ -24,6 +24,8 @@ pub struct PaperCard {
     pub authentication: Arc<MemoryKey>,
     /// The signing key.
     pub signing: Arc<MemoryKey>,
+    /// The authentication key that was in use before these: it signs at a renewal that the card is there.
+    pub in_use: Option<Arc<MemoryKey>>,
     /// The authentication certificate, DER, once there is one.
     pub authentication_certificate: Vec<u8>,
     /// The signing certificate, DER, once there is one.
@@ -50,6 +52,7 @@ impl PaperCard {
             serial: HEXLOWER.encode(&octets),
             authentication: new_key(),
             signing: new_key(),
+            in_use: None,
             authentication_certificate: Vec::new(),
             signing_certificate: Vec::new(),
         }
@@ -57,7 +60,7 @@ impl PaperCard {
 
     /// The same chip with new keys.
     pub fn with_new_keys(&self) -> Self {
-        PaperCard { serial: self.serial.clone(), ..PaperCard::new() }
+        PaperCard { serial: self.serial.clone(), in_use: Some(Arc::clone(&self.authentication)), ..PaperCard::new() }
     }
 
     /// The same with the certificates of this issuance.
@@ -75,11 +78,14 @@ impl PaperCard {
 
     /// What asks for its certificates.
     pub fn request(&self, kind: IssuanceKind) -> IssuanceRequest {
-        IssuanceRequest {
-            kind,
-            authentication: request::plain(&self.authentication).into(),
-            signing: request::plain(&self.signing).into(),
-        }
+        let (authentication, signing) = (request::plain(&self.authentication), request::plain(&self.signing));
+        let possession = (kind == IssuanceKind::Renew).then(|| {
+            let digest = |request: &[u8]| -> [u8; 32] { Sha256::digest(request).into() };
+            let statement = pki::statement::renewal(&self.serial, &digest(&authentication), &digest(&signing));
+            let key = self.in_use.as_ref().unwrap_or(&self.authentication);
+            Base64(key.sign(&statement).expect("a signature"))
+        });
+        IssuanceRequest { kind, authentication: authentication.into(), signing: signing.into(), possession }
     }
 
     /// What confirms that both certificates were read back.

@@ -215,3 +215,23 @@ fn a_renewal_takes_new_keys() {
         assert_eq!(statuses(&world, &card).await, [CertStatus::Good; 2]);
     });
 }
+
+// Whoever may renew another's card must not become its holder by that.
+#[test]
+fn nobody_renews_a_card_that_is_not_in_the_reader() {
+    isolated(async |home| {
+        let mut world = world(&home).await;
+        let card = world.card().await;
+        in_the_renewal_window(&mut world).await;
+        let mut request = card.with_new_keys().request(IssuanceKind::Renew);
+        request.possession = None;
+        let reply = world.issuer.try_begin(&card, &request).await;
+        assert_eq!(reply.refused_by("card-present").status, 403);
+        // Nor by keys that are on no card, signed by one of them.
+        let elsewhere = tests::PaperCard { serial: card.serial.clone(), ..tests::PaperCard::new() };
+        let reply = world.issuer.try_begin(&card, &elsewhere.request(IssuanceKind::Renew)).await;
+        assert_eq!(reply.refused_by("card-present").status, 403);
+        assert_eq!(statuses(&world, &card).await, [CertStatus::Good; 2]);
+        world.issuer.renew(&card).await;
+    });
+}

@@ -119,8 +119,9 @@ fn encode_entry(entry: &CrlEntry, out: &mut Vec<u8>) -> Result<(), CrlError> {
         let code = [entry.reason.code()];
         extensions.push(extension(ID_CE_CRL_REASONS, &AnyRef::new(Tag::Enumerated, &code)?)?);
     }
-    if let Some(date) = entry.invalidity_date {
-        extensions.push(extension(ID_CE_INVALIDITY_DATE, &generalized_time(date.min(entry.at))?)?);
+    // A date that cannot be written is left out: one entry must not keep a CRL from being made.
+    if let Some(Ok(date)) = entry.invalidity_date.map(|date| generalized_time(date.min(entry.at))) {
+        extensions.push(extension(ID_CE_INVALIDITY_DATE, &date)?);
     }
     RevokedCertificate {
         user_certificate: AnyRef::new(Tag::Integer, entry.serial.as_bytes())?,

@@ -169,8 +169,14 @@ async fn publish_crls(
     service
         .run(move |service| {
             let mut published = Vec::new();
-            for issuer in service.authority.issuers() {
-                let crl = crls::publish(service, &issuer.record().id, &account.actor())?;
+            // One CA that fails does not keep the others from their CRLs.
+            let made: Vec<_> = service
+                .authority
+                .issuers()
+                .map(|issuer| crls::publish(service, &issuer.record().id, &account.actor()))
+                .collect();
+            for crl in made {
+                let crl = crl?;
                 published.push(CrlStatus {
                     issuer: crl.issuer,
                     number: crl.number,

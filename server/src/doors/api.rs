@@ -79,7 +79,7 @@ pub fn tls_config(certificate: Arc<DoorCertificate>, client_issuers: &[Vec<u8>])
         .map_err(Failure::internal)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificate);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,18 +79,16 @@ pub(crate) async fn serve<A, F, C, S>(
             let router: Router = router.into();
             let service =
                 TowerToHyperService::new(router.map_request(|request: http::Request<_>| request.map(Body::new)));
-            let mut builder = Builder::new(TokioExecutor::new());
+            // HTTP/1.1 alone: its timer runs from the first moment and between requests, so a silent connection does not
+            // keep its place.
+            let mut builder = Builder::new();
             builder
-                .http1()
                 .timer(TokioTimer::new())
                 .header_read_timeout(limits.head)
-                .max_buf_size(limits.header_bytes.max(8192))
-                .http2()
-                .timer(TokioTimer::new())
-                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+                .max_buf_size(limits.header_bytes.max(8192));
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
-                tracing::debug!(door = name, error, "a connection ended badly");
+            if let Err(error) = watcher.watch(connection).await {
+                tracing::debug!(door = name, %error, "a connection ended badly");
             }
         });
     }

@@ -96,10 +96,9 @@ struct Meta {
 
 impl Meta {
     fn reply(&self, request: &HeaderMap, body: bytes::Bytes) -> Response {
-        let unchanged = request
-            .get(header::IF_NONE_MATCH)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == self.etag));
+        let unchanged = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
+            tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == self.etag)
+        });
         let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
         let headers = response.headers_mut();
         let cache = format!("max-age={}, public, no-transform, must-revalidate", self.max_age);

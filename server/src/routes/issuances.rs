@@ -78,6 +78,7 @@ fn issue<O: Operation>(
         let pair = PairRequest {
             authentication: check(&request.body.authentication.0, "authentication")?,
             signing: check(&request.body.signing.0, "signing")?,
+            possession: request.body.possession.as_ref().map(|signature| signature.0.clone()),
         };
         let mut begun = begin(&request.permit, pair, now)?;
         let mut batch = std::mem::take(&mut begun.batch);
@@ -212,6 +213,8 @@ pub(super) async fn confirm(
                 },
             )?;
             service.steps.done(Step::Confirmed);
+            // The holder may log in with the reply: relying systems are told before.
+            service.publication()?;
             service.metrics.confirmations.inc();
             Ok(reply)
         })
