@@ -1,11 +1,14 @@
 //! What each door says when nothing is wrong, and in which form it refuses.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::Value;
 use server::clock::Clock;
 use tests::clock::minutes;
 use tests::desk::path;
-use tests::{Ask, Deployment, World, eventually, isolated};
+use tests::{Ask, Deployment, Options, World, eventually, isolated};
+use tokio::io::AsyncWriteExt;
 
 /// RFC 9110 5.6.7: IMF-fixdate, such as `Sun, 22 Nov 2026 15:30:00 GMT`.
 fn is_http_date(text: &str) -> bool {
@@ -276,5 +279,26 @@ fn the_admin_socket_is_for_its_owner() {
         let site = deployment.stop().await;
         assert!(!socket.exists(), "it goes with the service");
         assert!(site.clock.now() > pki::Timestamp::EPOCH);
+    });
+}
+
+#[test]
+fn a_connection_that_says_nothing_does_not_keep_its_place() {
+    isolated(async |home| {
+        let config = vec![("tls_handshake = \"10s\"", "tls_handshake = \"300ms\"")];
+        let deployment = Deployment::start_with(&home, &Options { config, ..Options::default() }).await;
+        let listen = &deployment.config.listen;
+        for address in [listen.public, listen.metrics, listen.api] {
+            // Nothing at all; and the beginning of HTTP/2, which is not spoken here.
+            for words in ["", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: x"] {
+                let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+                connection.write_all(words.as_bytes()).await.unwrap();
+                let ended = tokio::time::timeout(Duration::from_secs(60), async {
+                    // An error is an end too.
+                    let _ = tokio::io::copy(&mut connection, &mut tokio::io::sink()).await;
+                });
+                assert!(ended.await.is_ok(), "{address} {words:?}");
+            }
+        }
     });
 }
