@@ -196,6 +196,8 @@ fn whatever_is_refused_is_refused_with_problem_details() {
             (400, Ask::post(path("/enrolments")).body(vec![0xff; 100])),
             (413, Ask::post(path("/people")).body(vec![b' '; 100_000])),
             (413, Ask::post(path("/enrolments")).body(vec![b' '; 100_000])),
+            // A struct as an array: its fields by their order, which is no part of the interface.
+            (400, Ask::post(path("/people")).json(&serde_json::json!(["Ada", "Lovelace", "RX1"]))),
             // Headers.
             (
                 400,
