@@ -265,7 +265,7 @@ proptest! {
 fn an_invalidity_date_that_cannot_be_written_does_not_keep_a_crl_from_being_made() {
     let mut odd = entry(1, CrlReason::KeyCompromise);
     odd.invalidity_date = Some(Timestamp::from_unix_seconds(-315_619_200));
-    let der = signed(&Ca::new("Authentication"), 1, vec![odd.clone()]);
+    let der = signed(&Ca::new("Authentication"), 1, vec![odd]);
     let parsed = ParsedCrl::from_der(&der, MAX_BYTES).unwrap();
     let found = parsed.entry(&odd.serial).unwrap();
     assert_eq!((found.reason, found.invalidity_date), (CrlReason::KeyCompromise, None));
