@@ -10,28 +10,31 @@ SOAK_SECONDS ?= 60
 SOAK_KILLS ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench soak fmt lint clean
+.PHONY: help setup packages build demo test bench soak fmt lint clean
 
 help:            ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-setup:           ## install what is missing: a software token, OpenSSL and the like
+setup:           ## install what is missing: a software token, OpenSSL and the like, and the linters of the tests
+	@scripts/setup.sh tests
+
+packages:
 	@scripts/setup.sh
 
-build: setup     ## build everything
+build: packages     ## build everything
 	$(CARGO) build --workspace
 
-demo: setup      ## the tour: from nothing to a revoked card
+demo: packages   ## the tour: from nothing to a revoked card
 	$(CARGO) build --release --bin cardinal
 	"$${CARGO_TARGET_DIR:-target}/release/cardinal" demo $(DEMO_ARGS)
 
-test: build      ## all tests
+test: setup build ## all tests
 	$(CARGO) test --workspace
 
-bench: setup     ## issuance and OCSP per second, beside what the token alone can do
+bench: packages    ## issuance and OCSP per second, beside what the token alone can do
 	$(CARGO) run --release -p tests --bin bench
 
-soak: setup      ## what takes long: many kills, and every decoder under a fuzzer
+soak: packages     ## what takes long: many kills, and every decoder under a fuzzer
 	$(CARGO) build --release --workspace
 	CARDINAL_KILLS=$(SOAK_KILLS) $(CARGO) test --release --workspace -- kill
 	SOAK_SECONDS=$(SOAK_SECONDS) scripts/fuzz.sh

@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian machine, and says nothing when nothing is. On other systems it says what to
 # install, and stops. Rust is not installed: whoever wants to build it has a way of their own (https://rustup.rs).
+#
+# `setup.sh tests` also brings what only the tests need: the strangers in Python who judge certificates, under
+# target/python, at the versions of tests/python/requirements.txt.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 
@@ -33,41 +37,72 @@ need_command jq jq
 need_command cc build-essential
 need_command pkg-config pkg-config
 
-[[ ${#missing[@]} -eq 0 ]] && exit 0
-
-if ! command -v apt-get >/dev/null 2>&1; then
-    say "missing: ${missing[*]}"
-    say "these are the names of Debian's packages; install their like with this system's package manager, and try again"
-    exit 1
+for_tests=false
+if [[ ${1:-} == tests ]]; then
+    for_tests=true
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
 fi
 
-as_root=()
-if [[ $(id -u) -ne 0 ]]; then
-    if ! command -v sudo >/dev/null 2>&1; then
+install_missing() {
+    if ! command -v apt-get >/dev/null 2>&1; then
         say "missing: ${missing[*]}"
-        say "there is no sudo here; as root run: apt-get install ${missing[*]}"
+        say "these are the names of Debian's packages; install their like with this system's package manager, and try again"
         exit 1
     fi
-    as_root=(sudo)
-    # Where nobody can type a password, fail at once and say so.
-    if [[ ! -t 0 ]]; then
-        as_root=(sudo -n)
+
+    as_root=()
+    if [[ $(id -u) -ne 0 ]]; then
+        if ! command -v sudo >/dev/null 2>&1; then
+            say "missing: ${missing[*]}"
+            say "there is no sudo here; as root run: apt-get install ${missing[*]}"
+            exit 1
+        fi
+        as_root=(sudo)
+        # Where nobody can type a password, fail at once and say so.
+        if [[ ! -t 0 ]]; then
+            as_root=(sudo -n)
+        fi
     fi
-fi
 
-say "installing ${missing[*]}"
-install_packages() {
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null
+    say "installing ${missing[*]}"
+    install_packages() {
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null
+    }
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if ! { install_packages update && install_packages install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "that did not work; run it by hand: apt-get install ${missing[*]}"
+        exit 1
+    fi
+
+    # A package may be installed and still not bring the file, under another architecture's path for one.
+    if ! softhsm_module; then
+        say "softhsm2 is installed, but libsofthsm2.so is not where it is looked for; give its path as hsm.module"
+    fi
 }
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-if ! { install_packages update && install_packages install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
-    say "that did not work; run it by hand: apt-get install ${missing[*]}"
-    exit 1
-fi
 
-# A package may be installed and still not bring the file, under another architecture's path for one.
-if ! softhsm_module; then
-    say "softhsm2 is installed, but libsofthsm2.so is not where it is looked for; give its path as hsm.module"
+# Made beside its place and moved when it is whole, so that what was interrupted is made again. Only its `python` is used:
+# what pip writes beside it would not survive the move.
+python_for_tests() {
+    local wanted=tests/python/requirements.txt place=target/python
+    cmp -s "$wanted" "$place/requirements.txt" && "$place/bin/python" -c '' 2>/dev/null && return 0
+    say "installing what $wanted lists into $place"
+    local new=$place.new log=$place.log
+    rm -rf "$new"
+    mkdir -p target
+    if ! { python3 -m venv "$new" && "$new/bin/python" -m pip --quiet --disable-pip-version-check install -r "$wanted"; } \
+        >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "that did not work: the tests need a current Python 3 with its venv module, and the packages of $wanted from PyPI"
+        exit 1
+    fi
+    cp "$wanted" "$new/requirements.txt"
+    rm -rf "$place" "$log"
+    mv "$new" "$place"
+}
+
+[[ ${#missing[@]} -eq 0 ]] || install_missing
+if $for_tests; then
+    python_for_tests
 fi

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod home;
 pub mod http;
 pub mod openssl;
+pub mod pkilint;
 pub mod published;
 pub mod request;
 
