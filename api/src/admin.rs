@@ -69,7 +69,7 @@ pub struct OrganisationRequest {
 pub struct IssuerStatus {
     /// Name and key generation, such as `authentication-1`.
     pub id: String,
-    /// `active` or `offline`.
+    /// `published`, `active`, `status_only`, `retired`; the root that certifies CAs is `offline`.
     pub state: String,
     /// The subject of its certificate.
     pub subject: String,

@@ -93,7 +93,8 @@ impl Authority {
         Authority { settings, profiles, issuers: BTreeMap::new() }
     }
 
-    /// The CA with every active issuer of the store, its key found in `token` and compared with its certificate.
+    /// The CA with every issuer of the store that is in use, whatever it may sign, its key found in `token` and compared
+    /// with its certificate.
     ///
     /// # Errors
     /// When a key is missing or another one, or a route leads to no issuer.
@@ -106,7 +107,7 @@ impl Authority {
     ) -> Result<Self, Error> {
         let mut issuers = BTreeMap::new();
         for record in issuer::all(store)? {
-            if record.state != IssuerState::Active {
+            if record.is_root() || !record.is_in_use() {
                 continue;
             }
             let missing = || (record.id.clone(), token_label.to_owned(), record.key.label.clone());
@@ -127,6 +128,14 @@ impl Authority {
             authority.issuer_for(profile)?;
         }
         Ok(authority)
+    }
+
+    /// The same with the issuers as they stand in the store now.
+    ///
+    /// # Errors
+    /// As [`Authority::open`].
+    pub fn reopened(&self, store: &dyn Store, token: &Arc<Token>) -> Result<Self, Error> {
+        Authority::open(self.settings.clone(), Arc::clone(&self.profiles), store, token, token.label())
     }
 
     /// The organisation (O) in every subject.
@@ -154,7 +163,7 @@ impl Authority {
         &self.settings.urls
     }
 
-    /// All issuing keys, by id.
+    /// All issuing keys that are in use, by id: also those that sign CRLs and OCSP delegates only.
     pub fn issuers(&self) -> impl Iterator<Item = &IssuingKey> {
         self.issuers.values()
     }
@@ -167,7 +176,7 @@ impl Authority {
         self.issuers.get(id).ok_or_else(|| Error::NoSuchIssuer(id.to_owned()))
     }
 
-    /// The key that issues by this profile: the newest generation of the CA that the configuration names.
+    /// The key that issues by this profile: the newest active one of the CA that the configuration names.
     ///
     /// # Errors
     /// [`Error::NoIssuer`].
@@ -175,7 +184,7 @@ impl Authority {
         let name = self.settings.routes.get(profile).ok_or_else(|| Error::NoIssuer(profile.to_owned()))?;
         self.issuers
             .values()
-            .filter(|issuer| &issuer.record.name == name)
+            .filter(|issuer| &issuer.record.name == name && issuer.record.state == IssuerState::Active)
             .max_by_key(|issuer| issuer.record.generation)
             .ok_or_else(|| Error::NoIssuer(profile.to_owned()))
     }
@@ -245,7 +254,7 @@ pub fn describe(record: &IssuerRecord, urls: &PublicUrls) -> Result<IssuerDescri
         key_identifier: certificate.subject_key_identifier().unwrap_or_default().to_vec(),
         not_after: certificate.not_after(),
         ca_issuers_url: urls.ca_certificate(&record.id),
-        ocsp_url: (record.state != IssuerState::Offline).then(|| urls.ocsp()),
+        ocsp_url: (!record.is_root()).then(|| urls.ocsp()),
         crl_url: urls.crl(&record.id),
         certificate_der: record.certificate_der.clone(),
     })

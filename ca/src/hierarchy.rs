@@ -58,6 +58,7 @@ impl CaPlan<'_> {
             created: now,
             crl_number: 0,
             last_crl: None,
+            state_since: None,
         }
     }
 

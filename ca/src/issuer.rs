@@ -7,6 +7,9 @@ use store::{Record, Table, Term};
 /// Issuers, by id.
 pub const ISSUERS: Table = Table::new("issuer");
 
+/// The name of the root; no issuing CA may have it.
+pub const ROOT: &str = "root";
+
 /// One CA key: a name and a generation, its certificate, and where its private key is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuerRecord {
@@ -29,16 +32,65 @@ pub struct IssuerRecord {
     pub crl_number: u64,
     /// thisUpdate of the newest CRL that was published.
     pub last_crl: Option<Timestamp>,
+    /// Since when it is in this state; since it was created, where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_since: Option<Timestamp>,
 }
 
-/// What an issuer may do.
+impl IssuerRecord {
+    /// Whether it is a key of the root, whose token is not present in ordinary service.
+    pub fn is_root(&self) -> bool {
+        self.name == ROOT
+    }
+
+    /// Whether its key still signs anything: CRLs and OCSP delegates at least (conformance: C16).
+    pub fn is_in_use(&self) -> bool {
+        self.state != IssuerState::Retired
+    }
+
+    /// Since when it is in this state.
+    pub fn state_since(&self) -> Timestamp {
+        self.state_since.unwrap_or(self.created)
+    }
+
+    /// The same in another state, from `now` on.
+    pub fn in_state(&self, state: IssuerState, now: Timestamp) -> Self {
+        IssuerRecord { state, state_since: Some(now), ..self.clone() }
+    }
+}
+
+/// What an issuer may do. `published → active → status only → retired`, or for a key of the root
+/// `published → offline → status only → retired`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IssuerState {
+    /// Its certificate is out, so that relying systems can fetch it; it signs CRLs and OCSP delegates, and no
+    /// certificate for others yet.
+    Published {
+        /// From when on it takes the place of the key before it.
+        active_from: Timestamp,
+    },
     /// Signs certificates, CRLs and OCSP delegates.
     Active,
-    /// The root: its token is not present in ordinary service.
+    /// Another key has taken its place: signs CRLs and OCSP delegates only (conformance: C16).
+    StatusOnly,
+    /// Its last certificate has expired: signs nothing any more.
+    Retired,
+    /// The root's key that certifies CAs: its token is not present in ordinary service.
     Offline,
+}
+
+impl IssuerState {
+    /// The state's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            IssuerState::Published { .. } => "published",
+            IssuerState::Active => "active",
+            IssuerState::StatusOnly => "status_only",
+            IssuerState::Retired => "retired",
+            IssuerState::Offline => "offline",
+        }
+    }
 }
 
 /// A private key: a token and a label in it.
@@ -77,4 +129,13 @@ pub fn all(store: &dyn store::Store) -> Result<Vec<IssuerRecord>, store::Error> 
         }
         issuers.extend(page.into_iter().map(|found| found.record));
     }
+}
+
+/// The root's key that certifies CAs now.
+///
+/// # Errors
+/// When the store fails, or there is no root yet.
+pub fn root(store: &dyn store::Store) -> Result<IssuerRecord, crate::Error> {
+    let newest = all(store)?.into_iter().filter(|issuer| issuer.state == IssuerState::Offline);
+    newest.max_by_key(|issuer| issuer.generation).ok_or_else(|| crate::Error::NoSuchIssuer(ROOT.to_owned()))
 }

@@ -7,6 +7,7 @@
 //! by asking for the open issuance, or undone at its time-out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Actor, AuditRecord, Outcome};
@@ -172,12 +173,12 @@ pub struct IssuanceTimes {
 }
 
 /// What every step of an issuance needs from its surroundings.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Surroundings<'a> {
     /// The store.
     pub store: &'a dyn Store,
     /// The CA.
-    pub authority: &'a Authority,
+    pub authority: Arc<Authority>,
     /// The times.
     pub times: IssuanceTimes,
     /// A CSPRNG.

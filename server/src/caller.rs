@@ -184,7 +184,7 @@ impl Caller {
         let call =
             Call { station: &self.station, operator, target: &self.target, key: self.idempotency_key.as_deref(), body };
         let expires = now.plus(service.config.times.idempotency);
-        Repeatable::begin(service.store.as_ref(), call, service.authority.owner(), expires, now)
+        Repeatable::begin(service.store.as_ref(), call, service.authority().owner(), expires, now)
     }
 }
 

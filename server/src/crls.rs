@@ -129,11 +129,12 @@ fn served_crl(issuer: &str, der: Vec<u8>) -> Result<ServedCrl, String> {
 /// When the token does not sign, or the store or the file system fails.
 pub fn publish(service: &Service, issuer: &str, actor: &Actor) -> Result<PublishedCrl, Failure> {
     let _one_at_a_time = service.crls.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = service.authority.issuer(issuer)?;
+    let authority = service.authority();
+    let key = authority.issuer(issuer)?;
     let schedule = schedule(service, &key.record().name);
     let store = service.store.as_ref();
     let (_, numbered) = service.commit(|now| {
-        service.authority.check_clock(store, now)?;
+        authority.check_clock(store, now)?;
         Ok(ca::crl::begin(store, key.description(), schedule, actor, now)?)
     })?;
     let signed = numbered.sign(key.signer().as_ref())?;
@@ -153,7 +154,7 @@ pub fn schedule(service: &Service, name: &str) -> CrlSchedule {
 
 /// How long after a CRL of this issuer the next one comes.
 pub fn interval(service: &Service, issuer: &str) -> std::time::Duration {
-    match service.authority.issuer(issuer) {
+    match service.authority().issuer(issuer) {
         Ok(key) => schedule(service, &key.record().name).interval,
         // The root's, which is not made here.
         Err(_) => service.config.times.root_crl_next_update,
@@ -162,8 +163,8 @@ pub fn interval(service: &Service, issuer: &str) -> std::time::Duration {
 
 /// The issuing CAs whose CRL is due.
 pub fn due(service: &Service, now: Timestamp) -> Vec<String> {
-    let issuers = service.authority.issuers();
-    let due = issuers.filter(|issuer| match service.crls.get(&issuer.record().id) {
+    let authority = service.authority();
+    let due = authority.issuers().filter(|issuer| match service.crls.get(&issuer.record().id) {
         None => true,
         Some(crl) => now >= crl.this_update.plus(schedule(service, &issuer.record().name).interval),
     });

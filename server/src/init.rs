@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use audit::Actor;
+use ca::Authority;
 use ca::crl::CrlSchedule;
 use ca::hierarchy::{self, CaPlan};
-use ca::{Authority, IssuerState};
 use config::Config;
 use data_encoding::BASE32_NOPAD;
 use hsm::{Module, Pin, Token, TokenOptions, TokenSelector};
@@ -128,8 +128,8 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
     let mut pin_files = Vec::new();
     let module = Module::load(&config.hsm.module)?;
     // A token whose keys are certified already is looked for, and never made anew.
-    let has_issuers = ca::issuer::all(store)?.iter().any(|issuer| issuer.state == IssuerState::Active);
-    let has_root = ca::issuer::all(store)?.iter().any(|issuer| issuer.state == IssuerState::Offline);
+    let has_issuers = ca::issuer::all(store)?.iter().any(|issuer| !issuer.is_root());
+    let has_root = ca::issuer::all(store)?.iter().any(ca::IssuerRecord::is_root);
     let ca_token = token(&module, &config.hsm.ca, &random, &mut pin_files, !has_issuers)?;
     let authority = Authority::without_keys(start::settings(config), profiles);
     recover(store, authority.owner(), now)?;
@@ -175,7 +175,7 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
         let path = dir.join(format!("{}.pem", record.id));
         let text = pki::pem::encode_certificates([&record.certificate_der]);
         write_atomically(&path, text.as_bytes(), 0o644).map_err(Error::file("write", &path))?;
-        if record.state == IssuerState::Offline {
+        if record.state == ca::IssuerState::Offline {
             let parsed =
                 pki::certificate::ParsedCertificate::from_der(&record.certificate_der).map_err(ca::Error::from)?;
             root_sha256 = data_encoding::HEXLOWER.encode(&parsed.fingerprint());

@@ -1,9 +1,11 @@
 //! The service: what every door and task works with, and the two ways of doing something: one commit, or an issuance.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use config::Config;
+use hsm::Token;
 use ocsp_responder::Responder;
 use pki::Timestamp;
 use ra::issuance::{IssuanceTimes, Surroundings};
@@ -19,6 +21,8 @@ use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::idempotency::{Repeatable, Reply};
 use crate::metrics::Metrics;
+use crate::signers::Signers;
+use crate::start;
 use crate::steps::Steps;
 use crate::tasks::Retries;
 use crate::tls::TlsIdentity;
@@ -35,8 +39,10 @@ pub struct Service {
     pub config: Config,
     /// The store.
     pub store: Arc<dyn Store>,
-    /// The CA.
-    pub authority: ca::Authority,
+    /// The CA; exchanged when its keys change.
+    pub(crate) authority: ArcSwap<ca::Authority>,
+    /// The token of the issuing CAs.
+    pub token: Arc<Token>,
     /// Who may do what.
     pub policy: Policy,
     /// The clock.
@@ -53,17 +59,50 @@ pub struct Service {
     pub metrics: Metrics,
     /// Who watches the steps.
     pub steps: Arc<dyn Steps>,
-    /// The root certificate.
-    pub root_der: Vec<u8>,
-    /// The certificate of the API door.
+    /// The certificate of the root that is in force, DER.
+    pub(crate) root_der: ArcSwap<Vec<u8>>,
+    /// The certificate of the API door, and whose clients it takes.
     pub tls: TlsIdentity,
+    /// The OCSP signers.
+    pub signers: Signers,
     /// Background tasks that wait for their next attempt.
     pub(crate) retries: Retries,
     /// How many calls may be worked on at once.
     pub(crate) in_flight: Arc<Semaphore>,
+    /// Held while the issuers are taken anew.
+    pub(crate) reloading: Mutex<()>,
 }
 
 impl Service {
+    /// The CA as it is now: hold it for one decision, and ask again for the next.
+    pub fn authority(&self) -> Arc<ca::Authority> {
+        self.authority.load_full()
+    }
+
+    /// The certificate of the root that is in force, DER.
+    pub fn root_der(&self) -> Arc<Vec<u8>> {
+        self.root_der.load_full()
+    }
+
+    /// Takes the issuers as they stand in the store now, while everything goes on: the keys that sign, whom the API door
+    /// lets in, whom the OCSP responder answers for, and their OCSP signers. What is under way is finished by the keys
+    /// that it was begun with.
+    ///
+    /// # Errors
+    /// When the store fails, a key is not in its token, or a signer cannot be certified; then all stays as it was.
+    pub fn reload_issuers(&self) -> Result<(), Failure> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        let authority = Arc::new(self.authority().reopened(self.store.as_ref(), &self.token)?);
+        let root = ca::issuer::root(self.store.as_ref())?;
+        // First all that verifies and answers for a new key, then the key itself.
+        self.tls.trust(&authority)?;
+        self.responder.set_issuers(start::responder_issuers(&self.config, &authority)).map_err(Failure::internal)?;
+        self.authority.store(authority);
+        self.root_der.store(Arc::new(root.certificate_der));
+        self.signers.renew(self, now)
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -73,7 +112,7 @@ impl Service {
     pub fn surroundings(&self) -> Surroundings<'_> {
         Surroundings {
             store: self.store.as_ref(),
-            authority: &self.authority,
+            authority: self.authority(),
             times: IssuanceTimes {
                 confirmation: self.config.times.issuance_confirmation,
                 renewal_window: self.config.times.renewal_window,

@@ -26,14 +26,15 @@ impl Signers {
     pub fn renew(&self, service: &Service, now: Timestamp) -> Result<(), Failure> {
         let life = service.config.times.ocsp_signer_life;
         let mut replace_at = self.replace_at.lock().unwrap_or_else(PoisonError::into_inner);
-        for issuer in service.authority.issuers() {
+        let authority = service.authority();
+        for issuer in authority.issuers() {
             let description = issuer.description();
             if replace_at.get(&description.id).is_some_and(|due| now < *due) {
                 continue;
             }
             let key = MemoryKey::generate_p256().map_err(ca::Error::from)?;
             let record = ca::service_certificate::issue_ocsp_signer(
-                &service.authority,
+                &authority,
                 service.store.as_ref(),
                 &description.id,
                 key.public_key(),

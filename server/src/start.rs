@@ -1,10 +1,11 @@
 //! `cardinal serve`: opens everything, recovers what an earlier process left, opens the doors, and closes them in order.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
+use ca::Authority;
 use ca::authority::{PublicUrls, Settings};
-use ca::{Authority, IssuerState};
 use config::Config;
 use hsm::{Module, Pin, Token, TokenOptions, TokenSelector};
 use ocsp_responder::http::{HttpOptions, HttpState};
@@ -76,7 +77,6 @@ pub(crate) fn open_store(config: &Config) -> Result<SledStore, Error> {
 /// A service that is ready to open its doors.
 pub struct Prepared {
     service: Arc<Service>,
-    signers: Arc<Signers>,
     doors: Doors,
 }
 
@@ -111,11 +111,10 @@ pub async fn prepare(config: Config, edge: Edge) -> Result<Prepared, Error> {
     let socket = &config.listen.admin_socket;
     let admin = doors::admin::bind(socket).map_err(Error::file("open socket", socket))?;
 
-    let prepared = tokio::task::spawn_blocking(move || open_service(config, edge, policy, profiles, store))
+    let service = tokio::task::spawn_blocking(move || open_service(config, edge, policy, profiles, store))
         .await
         .map_err(|error| Error::Start(error.to_string()))??;
-    let (service, signers) = prepared;
-    Ok(Prepared { service, signers, doors: Doors { api, public, operations, admin } })
+    Ok(Prepared { service, doors: Doors { api, public, operations, admin } })
 }
 
 fn open_service(
@@ -124,13 +123,13 @@ fn open_service(
     policy: Policy,
     profiles: Arc<ProfileSet>,
     store: SledStore,
-) -> Result<(Arc<Service>, Arc<Signers>), Error> {
+) -> Result<Arc<Service>, Error> {
     let store: Arc<dyn Store> = Arc::new(store);
-    let issuers = ca::issuer::all(store.as_ref())?;
-    let Some(root) = issuers.iter().find(|issuer| issuer.state == IssuerState::Offline) else {
-        return Err(Error::NotInitialised(config.service.data_dir.clone()));
+    let root_der = match ca::issuer::root(store.as_ref()) {
+        Ok(root) => root.certificate_der,
+        Err(ca::Error::NoSuchIssuer(_)) => return Err(Error::NotInitialised(config.service.data_dir.clone())),
+        Err(error) => return Err(error.into()),
     };
-    let root_der = root.certificate_der.clone();
 
     let module = Module::load(&config.hsm.module)?;
     let pin = Pin::from_file(&config.hsm.ca.pin_file)?;
@@ -158,7 +157,8 @@ fn open_service(
     let in_flight = Arc::new(Semaphore::new(config.limits.in_flight));
     let service = Arc::new(Service {
         store,
-        authority,
+        authority: ArcSwap::from_pointee(authority),
+        token,
         policy,
         clock: edge.clock,
         random,
@@ -167,18 +167,19 @@ fn open_service(
         crls,
         metrics: Metrics::default(),
         steps: edge.steps,
-        root_der,
+        root_der: ArcSwap::from_pointee(root_der),
         tls,
+        signers: Signers::default(),
         retries: tasks::Retries::default(),
         in_flight,
+        reloading: Mutex::default(),
         config,
     });
     tasks::load_replica(&service)?;
-    let signers = Arc::new(Signers::default());
-    signers.renew(&service, service.now())?;
+    service.signers.renew(&service, service.now())?;
     tasks::publish_due_crls(&service)?;
     tasks::record_start(&service)?;
-    Ok((service, signers))
+    Ok(service)
 }
 
 /// The responder signs nothing behind the latest commit, which is the latest time that is known to have been
@@ -196,6 +197,12 @@ fn open_responder(config: &Config, authority: &Authority, high_water: Timestamp)
         ..ResponderOptions::default()
     };
     let responder = Responder::new(options);
+    responder.set_issuers(responder_issuers(config, authority)).map_err(|error| Error::Start(error.to_string()))?;
+    Ok(Arc::new(responder))
+}
+
+/// Whom the OCSP responder answers for, and how long.
+pub(crate) fn responder_issuers(config: &Config, authority: &Authority) -> Vec<ResponderIssuer> {
     let mut issuers = Vec::new();
     for issuer in authority.issuers() {
         let others = IssuerPolicy::OTHERS;
@@ -210,8 +217,7 @@ fn open_responder(config: &Config, authority: &Authority, high_water: Timestamp)
         };
         issuers.push(ResponderIssuer { description: issuer.description().clone(), policy });
     }
-    responder.set_issuers(issuers).map_err(|error| Error::Start(error.to_string()))?;
-    Ok(Arc::new(responder))
+    issuers
 }
 
 impl Prepared {
@@ -234,7 +240,7 @@ impl Prepared {
     /// # Errors
     /// When a background part cannot be started.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let Prepared { service, signers, doors } = self;
+        let Prepared { service, doors } = self;
         let config = &service.config;
         let limits = DoorLimits {
             connections: config.limits.connections,
@@ -248,16 +254,13 @@ impl Prepared {
             Arc::new(move || clock.now()),
             HttpOptions { prefix: "/ocsp".to_owned(), ..HttpOptions::default() },
         );
-        let issuers: Vec<Vec<u8>> =
-            service.authority.issuers().map(|issuer| issuer.description().certificate_der.clone()).collect();
-        let tls = doors::api::tls_config(service.tls.door(), &issuers)?;
         let follower = tasks::follow(Arc::clone(&service), stop.clone())?;
-        let ticking = tokio::spawn(tasks::tick(Arc::clone(&service), signers, stop.clone()));
+        let ticking = tokio::spawn(tasks::tick(Arc::clone(&service), stop.clone()));
         tracing::info!(api = %config.listen.api, public = %config.listen.public, "the doors are open");
         tokio::join!(
             doors::api::run(
                 doors.api,
-                tls,
+                service.tls.door(),
                 routes::router(Arc::clone(&service)),
                 limits,
                 config.times.tls_handshake,

@@ -1,7 +1,6 @@
 //! How the service is: each key and certificate of its own, and what keeps it from its work.
 
 use api::admin::{IssuerStatus, StatusReply};
-use ca::IssuerState;
 use ocsp_responder::Freshness;
 use pki::certificate::ParsedCertificate;
 
@@ -22,7 +21,7 @@ pub fn problems(service: &Service) -> Vec<String> {
     if let Some(reason) = service.store.failure() {
         problems.push(format!("the store takes no more commits: {reason}"));
     }
-    if let Err(error) = service.authority.check_clock(service.store.as_ref(), now) {
+    if let Err(error) = service.authority().check_clock(service.store.as_ref(), now) {
         problems.push(error.to_string());
     }
     for state in service.responder.state(now) {
@@ -34,7 +33,7 @@ pub fn problems(service: &Service) -> Vec<String> {
             problems.push(format!("{} has no OCSP signer", state.id));
         }
     }
-    for issuer in service.authority.issuers() {
+    for issuer in service.authority().issuers() {
         match service.crls.get(&issuer.record().id) {
             Some(crl) if now > crl.this_update.plus(crls::interval(service, &issuer.record().id) + OVERDUE) => {
                 problems.push(format!("the CRL of {} is overdue; it ends at {}", issuer.record().id, crl.next_update));
@@ -65,11 +64,7 @@ pub fn status(service: &Service) -> Result<StatusReply, Failure> {
         let crl = service.crls.get(&record.id);
         let subject = certificate.subject().map(ToString::to_string).unwrap_or_default();
         issuers.push(IssuerStatus {
-            state: match record.state {
-                IssuerState::Active => "active",
-                IssuerState::Offline => "offline",
-            }
-            .to_owned(),
+            state: record.state.name().to_owned(),
             subject,
             key_type: certificate.public_key().key_type().to_string(),
             key: format!("token {}, key {}", record.key.token, record.key.label),
@@ -96,7 +91,7 @@ pub fn status(service: &Service) -> Result<StatusReply, Failure> {
         audit_records: store.audit_len(),
         tls_not_after: service.tls.not_after().to_string(),
         issuers,
-        profiles_version: service.authority.profiles().version().to_owned(),
+        profiles_version: service.authority().profiles().version().to_owned(),
         policy_version: service.policy.version().to_owned(),
     })
 }

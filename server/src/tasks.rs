@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::service::Service;
-use crate::signers::Signers;
 use crate::start::feed_position;
 use crate::tls::TlsSource;
 use crate::{crls, idempotency};
@@ -158,7 +157,7 @@ pub(crate) fn record_start(service: &Service) -> Result<(), Failure> {
     service.commit(|now| {
         let record = AuditRecord::new(now, Actor::service(), "service.start", Outcome::Done)
             .fact("version", env!("CARGO_PKG_VERSION"))
-            .fact("profiles_version", service.authority.profiles().version())
+            .fact("profiles_version", service.authority().profiles().version())
             .fact("policy_version", service.policy.version());
         let mut batch = ca::batch(now);
         ca::record(&mut batch, &record)?;
@@ -180,7 +179,7 @@ pub(crate) fn record_stop(service: &Service) {
 }
 
 /// Does what is due, each second, until `stop`.
-pub(crate) async fn tick(service: Arc<Service>, signers: Arc<Signers>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn tick(service: Arc<Service>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -188,8 +187,8 @@ pub(crate) async fn tick(service: Arc<Service>, signers: Arc<Signers>, mut stop:
             _ = interval.tick() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let (service, signers) = (Arc::clone(&service), Arc::clone(&signers));
-        let done = tokio::task::spawn_blocking(move || do_what_is_due(&service, &signers)).await;
+        let service = Arc::clone(&service);
+        let done = tokio::task::spawn_blocking(move || do_what_is_due(&service)).await;
         if let Err(error) = done {
             tracing::error!(%error, "a background task ended badly");
         }
@@ -197,7 +196,7 @@ pub(crate) async fn tick(service: Arc<Service>, signers: Arc<Signers>, mut stop:
 }
 
 /// One round of everything that goes by the clock.
-pub fn do_what_is_due(service: &Service, signers: &Signers) {
+pub fn do_what_is_due(service: &Service) {
     let now = service.now();
     let watched = |task: &'static str, work: &dyn Fn() -> Result<(), Failure>| {
         if service.retries.is_paused(task, now) {
@@ -212,12 +211,13 @@ pub fn do_what_is_due(service: &Service, signers: &Signers) {
     };
     watched("undo issuances", &|| undo_overdue(service, now));
     watched("CRLs", &|| publish_due_crls(service));
-    watched("OCSP signers", &|| signers.renew(service, now));
+    watched("OCSP signers", &|| service.signers.renew(service, now));
+    let (authority, root_der) = (service.authority(), service.root_der());
     let source = TlsSource {
         config: &service.config,
-        authority: &service.authority,
+        authority: &authority,
         store: service.store.as_ref(),
-        root_der: &service.root_der,
+        root_der: &root_der,
         random: &service.random,
     };
     watched("TLS certificate", &|| service.tls.renew(&source, now));

@@ -10,7 +10,7 @@ use ring::rand::SystemRandom;
 use store::Store;
 
 use crate::crls::write_atomically;
-use crate::doors::api::DoorCertificate;
+use crate::doors::api::{Door, DoorCertificate};
 use crate::failure::Failure;
 
 /// The longest key or certificate file that is read.
@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 64 * 1024;
 /// The door's certificate and where it is kept.
 #[derive(Debug)]
 pub struct TlsIdentity {
-    door: Arc<DoorCertificate>,
+    door: Arc<Door>,
     not_after: std::sync::Mutex<Timestamp>,
 }
 
@@ -93,6 +93,10 @@ impl TlsSource<'_> {
     }
 }
 
+fn client_issuers(authority: &ca::Authority) -> Vec<Vec<u8>> {
+    authority.issuers().map(|issuer| issuer.description().certificate_der.clone()).collect()
+}
+
 impl TlsIdentity {
     /// What is on disk, or a new one.
     ///
@@ -103,7 +107,8 @@ impl TlsIdentity {
             Some(kept) => kept,
             None => source.issue(now)?,
         };
-        let door = Arc::new(DoorCertificate::new(&identity.chain, &identity.pkcs8)?);
+        let certificate = DoorCertificate::new(&identity.chain, &identity.pkcs8)?;
+        let door = Arc::new(Door::new(certificate, &client_issuers(source.authority))?);
         Ok(TlsIdentity { door, not_after: std::sync::Mutex::new(identity.not_after) })
     }
 
@@ -116,13 +121,21 @@ impl TlsIdentity {
             return Ok(());
         }
         let identity = source.issue(now)?;
-        self.door.replace(&identity.chain, &identity.pkcs8)?;
+        self.door.certificate().replace(&identity.chain, &identity.pkcs8)?;
         *self.not_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = identity.not_after;
         Ok(())
     }
 
+    /// Takes clients of these issuing CAs from now on.
+    ///
+    /// # Errors
+    /// When an issuer's certificate cannot be a trust anchor.
+    pub(crate) fn trust(&self, authority: &ca::Authority) -> Result<(), Failure> {
+        self.door.trust(&client_issuers(authority))
+    }
+
     /// For the door.
-    pub fn door(&self) -> Arc<DoorCertificate> {
+    pub fn door(&self) -> Arc<Door> {
         Arc::clone(&self.door)
     }
 

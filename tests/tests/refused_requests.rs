@@ -190,7 +190,8 @@ fn a_key_that_was_seen_before_is_refused() {
             reply.refused_by("R8");
         }
         for issuer in ["authentication-1", "signing-1", "devices-1"] {
-            let signer = world.service.authority.issuer(issuer).unwrap().signer();
+            let authority = world.service.authority();
+            let signer = authority.issuer(issuer).unwrap().signer();
             for reply in refused(&world, &card, &request::signed_by(signer.as_ref())).await {
                 let problem = reply.refused(422, "request-refused");
                 assert!(problem.detail.contains("CA"), "{problem:?}");

@@ -87,7 +87,7 @@ async fn add_organisation(
 
 fn code_text(service: &Service, secret: [u8; enrolment::SECRET_OCTETS]) -> String {
     let mut ca_fingerprint = [0; api::code::PART_OCTETS];
-    ca_fingerprint.copy_from_slice(&Sha256::digest(&service.root_der)[..api::code::PART_OCTETS]);
+    ca_fingerprint.copy_from_slice(&Sha256::digest(service.root_der().as_slice())[..api::code::PART_OCTETS]);
     EnrolmentCode { secret, ca_fingerprint }.to_string()
 }
 
@@ -171,7 +171,7 @@ async fn publish_crls(
             let mut published = Vec::new();
             // One CA that fails does not keep the others from their CRLs.
             let made: Vec<_> = service
-                .authority
+                .authority()
                 .issuers()
                 .map(|issuer| crls::publish(service, &issuer.record().id, &account.actor()))
                 .collect();

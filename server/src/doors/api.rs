@@ -21,6 +21,39 @@ use crate::failure::Failure;
 /// How long a client whose handshake failed has to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The door's certificate, and the CAs whose clients it takes; both can be replaced while it is open.
+#[derive(Debug)]
+pub struct Door {
+    certificate: Arc<DoorCertificate>,
+    config: ArcSwap<ServerConfig>,
+}
+
+impl Door {
+    /// A door with this certificate, for clients of these CAs.
+    ///
+    /// # Errors
+    /// When an issuer's certificate cannot be a trust anchor.
+    pub fn new(certificate: DoorCertificate, client_issuers: &[Vec<u8>]) -> Result<Self, Failure> {
+        let certificate = Arc::new(certificate);
+        let config = ArcSwap::new(tls_config(Arc::clone(&certificate), client_issuers)?);
+        Ok(Door { certificate, config })
+    }
+
+    /// The certificate.
+    pub fn certificate(&self) -> &DoorCertificate {
+        &self.certificate
+    }
+
+    /// Takes the clients of these CAs from now on; connections that are open stay open.
+    ///
+    /// # Errors
+    /// When an issuer's certificate cannot be a trust anchor; then all stays as it was.
+    pub fn trust(&self, client_issuers: &[Vec<u8>]) -> Result<(), Failure> {
+        self.config.store(tls_config(Arc::clone(&self.certificate), client_issuers)?);
+        Ok(())
+    }
+}
+
 /// The door's certificate, which can be replaced while it is open.
 #[derive(Debug)]
 pub struct DoorCertificate(ArcSwap<CertifiedKey>);
@@ -64,7 +97,7 @@ impl ResolvesServerCert for DoorCertificate {
 ///
 /// # Errors
 /// When an issuer's certificate cannot be a trust anchor.
-pub fn tls_config(certificate: Arc<DoorCertificate>, client_issuers: &[Vec<u8>]) -> Result<Arc<ServerConfig>, Failure> {
+fn tls_config(certificate: Arc<DoorCertificate>, client_issuers: &[Vec<u8>]) -> Result<Arc<ServerConfig>, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     for der in client_issuers {
@@ -92,16 +125,15 @@ async fn linger(mut stream: TcpStream) -> std::io::Result<()> {
 /// Serves the API until `stop`.
 pub async fn run(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    door: Arc<Door>,
     router: Router,
     limits: DoorLimits,
     handshake: Duration,
     stop: watch::Receiver<bool>,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
     let accept = async || {
         let (stream, _) = listener.accept().await?;
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (acceptor, router) = (TlsAcceptor::from(door.config.load_full()), router.clone());
         Ok(async move {
             let _ = stream.set_nodelay(true);
             let accepting = acceptor.accept(stream).into_fallible();

@@ -89,7 +89,7 @@ fn issue<O: Operation>(
     let committed = committed.ok_or_else(|| Failure::internal("an issuance without a commit"))?;
     service.steps.done(Step::Reserved);
     let id = begun.issuance().id.clone();
-    let finished = begun.committed(&committed).sign(&service.authority).map_err(Failure::from).and_then(|signed| {
+    let finished = begun.committed(&committed).sign(&service.authority()).map_err(Failure::from).and_then(|signed| {
         service.steps.done(Step::Signed);
         service.commit(|now| {
             let (mut batch, moved) = signed.finish(service.store.as_ref(), now)?;

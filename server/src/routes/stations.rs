@@ -31,7 +31,7 @@ fn enrol_station(service: &Service, request: &EnrolmentRequest) -> Result<Reply,
     let (committed, mut begun) = service.commit(|now| {
         let mut begun = enrolment::begin_station(
             store,
-            &service.authority,
+            &service.authority(),
             &request.secret.0,
             &request.name,
             &checked,
@@ -44,7 +44,7 @@ fn enrol_station(service: &Service, request: &EnrolmentRequest) -> Result<Reply,
     begun.batch = store::Batch::default();
     let committed = committed.ok_or_else(|| Failure::internal("an enrolment without a commit"))?;
     let finished = begun
-        .sign(&service.authority, &committed)
+        .sign(&service.authority(), &committed)
         .map_err(Failure::from)
         .and_then(|signed| service.commit(|now| Ok(signed.finish(store, now)?)));
     let (_, certificate) = match finished {
@@ -59,10 +59,11 @@ fn enrol_station(service: &Service, request: &EnrolmentRequest) -> Result<Reply,
         }
     };
     service.metrics.certificates.inc();
-    let issuer = service.authority.issuer(&id.issuer)?;
+    let authority = service.authority();
+    let issuer = authority.issuer(&id.issuer)?;
     let reply = EnrolmentReply {
         certificate: Base64(certificate),
-        chain: vec![Base64(issuer.description().certificate_der.clone()), Base64(service.root_der.clone())],
+        chain: vec![Base64(issuer.description().certificate_der.clone()), Base64(service.root_der().to_vec())],
         deployment: service.config.service.name.clone(),
     };
     Reply::json(201, &reply)
