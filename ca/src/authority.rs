@@ -31,6 +31,19 @@ impl PublicUrls {
         format!("{}/crl/{issuer}.crl", self.base)
     }
 
+    /// CRLDP of what this issuer signs into a partition, and the URI in that partition's CRLs (conformance: C11).
+    pub fn crl_shard(&self, issuer: &str, shard: u16) -> String {
+        format!("{}/crl/{issuer}/{shard}.crl", self.base)
+    }
+
+    /// freshestCRL of this issuer's full CRL, or of a partition's: where its delta CRL is to be had.
+    pub fn delta_crl(&self, issuer: &str, shard: Option<u16>) -> String {
+        match shard {
+            None => format!("{}/crl/{issuer}/delta.crl", self.base),
+            Some(shard) => format!("{}/crl/{issuer}/{shard}/delta.crl", self.base),
+        }
+    }
+
     /// AIA OCSP.
     pub fn ocsp(&self) -> String {
         format!("{}/ocsp", self.base)

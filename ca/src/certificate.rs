@@ -212,6 +212,10 @@ pub struct CertificateRecord {
     /// What the request asked for and did not get (conformance: R10).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ignored: BTreeSet<String>,
+    /// The partition of its issuer's CRL that it names, drawn when it was reserved; `None` when it names the full CRL
+    /// (conformance: C12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_shard: Option<u16>,
     /// The certificate, from *pending* on.
     #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
     pub der: Option<Vec<u8>>,
@@ -262,7 +266,13 @@ impl CertificateRecord {
             }
             CertificateState::Void { at } => PublishedStatus::Void { at },
         };
-        Some(StatusEntry { issuer: self.id.issuer.clone(), serial: self.id.serial, status, not_after: self.not_after })
+        Some(StatusEntry {
+            issuer: self.id.issuer.clone(),
+            serial: self.id.serial,
+            status,
+            not_after: self.not_after,
+            shard: self.crl_shard,
+        })
     }
 
     /// Whether it is good and in its validity period.
@@ -532,6 +542,7 @@ pub(crate) mod tests {
             tbs_digest: vec![1; 32],
             key_digest: vec![2; 32],
             ignored: BTreeSet::new(),
+            crl_shard: None,
             der: None,
             state,
         }

@@ -146,6 +146,7 @@ pub fn create_root(
         tbs_digest: prepared.tbs_digest().to_vec(),
         key_digest: key.public_key().digest().to_vec(),
         ignored: BTreeSet::new(),
+        crl_shard: None,
         der: None,
         state: CertificateState::Reserved {
             owner: authority.owner().to_owned(),

@@ -147,6 +147,10 @@ impl Authority {
         let serial = pki::SerialNumber::from_random(octets);
         let validity = self.validity(profile, issuer, order.jitter, order.life, now)?;
         let subject = SubjectFields { organization: Some(self.organization().to_owned()), ..order.subject.clone() };
+        let crl_shard = draw_shard(profile.crl_shards(), random)?;
+        // conformance: C11
+        let of_shard = crl_shard.map(|shard| issuer.with_crl_url(self.urls().crl_shard(&issuer.id, shard)));
+        let issuer = of_shard.as_ref().unwrap_or(issuer);
         let prepared = pki::certificate::prepare(profile, issuer, &subject, order.key, serial, validity)?;
         let record = CertificateRecord {
             id: CertificateId { issuer: issuer.id.clone(), serial },
@@ -159,11 +163,24 @@ impl Authority {
             tbs_digest: prepared.tbs_digest().to_vec(),
             key_digest: order.key.digest().to_vec(),
             ignored: order.ignored,
+            crl_shard,
             der: None,
             state: CertificateState::Reserved { owner: self.owner().to_owned(), lease_until: now.plus(self.lease()) },
         };
         Ok(Reservation { prepared, record, key })
     }
+}
+
+/// The partition of the CRL that a new certificate is in, each as likely as any other: a number that says nothing of the
+/// holder, and that no later change of the profile changes.
+fn draw_shard(shards: u16, random: &dyn SecureRandom) -> Result<Option<u16>, Error> {
+    if shards == 0 {
+        return Ok(None);
+    }
+    let mut octets = [0; 8];
+    random.fill(&mut octets).map_err(|_| Error::Random)?;
+    // Of 64 bits, what one partition is more likely than another is beyond measuring.
+    Ok(Some((u64::from_be_bytes(octets) % u64::from(shards)) as u16 + 1))
 }
 
 /// Rule R8: the key was not seen for somebody else, is in no other certificate, and is no CA's own.
@@ -291,5 +308,24 @@ impl Signed {
         let next = transition(stored.record.clone())?;
         certificate::change(batch, &stored, &next, actor, follows)?;
         Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_is_drawn_and_none_beside_them() {
+        // conformance: C12
+        let random = ring::rand::SystemRandom::new();
+        let mut drawn = std::collections::BTreeMap::new();
+        for _ in 0..4_000 {
+            *drawn.entry(draw_shard(4, &random).unwrap().unwrap()).or_insert(0) += 1;
+        }
+        assert_eq!(drawn.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
+        // 1,000 are expected of each, with a standard deviation of 27.
+        assert!(drawn.values().all(|count| (700..1_300).contains(count)), "{drawn:?}");
+        assert_eq!(draw_shard(0, &random).unwrap(), None);
     }
 }

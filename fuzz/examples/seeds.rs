@@ -213,6 +213,7 @@ fn records(seeds: &Seeds) -> Fallible {
         serial: serial(4),
         status: PublishedStatus::Good { since: NOW },
         not_after: NOW,
+        shard: None,
     };
     seeds.write("feed_entry", "good.cbor", entry.encode())?;
 

@@ -50,6 +50,10 @@ pub struct StatusEntry {
     pub status: PublishedStatus,
     /// When the certificate ends: after that, the entry may be forgotten.
     pub not_after: Timestamp,
+    /// The partition of the issuer's CRL that the certificate names; `None` when it names the full CRL. Fixed when the
+    /// certificate is issued (conformance: C12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<u16>,
 }
 
 /// A place in the feed. Sequence numbers rise without gaps within a deployment; a restore raises the epoch, and a lower
@@ -125,6 +129,7 @@ mod tests {
                 invalidity_date: None,
             },
             not_after: Timestamp::MAX,
+            shard: Some(3),
         };
         let bytes = entry.encode();
         assert_eq!(StatusEntry::decode(&bytes), Ok(entry));
@@ -132,5 +137,23 @@ mod tests {
         assert_eq!(StatusEntry::decode(&[&bytes[..], &[0]].concat()), Err(EntryError::Malformed));
         assert_eq!(StatusEntry::decode(&[7]), Err(EntryError::Format(7)));
         assert_eq!(StatusEntry::decode(&[0; 2000]), Err(EntryError::TooLong(2000)));
+    }
+
+    #[test]
+    fn an_entry_of_before_there_were_partitions_is_read() {
+        #[derive(Serialize)]
+        struct Before {
+            issuer: String,
+            serial: SerialNumber,
+            status: PublishedStatus,
+            not_after: Timestamp,
+        }
+        let serial = SerialNumber::from_random([9; 16]);
+        let status = PublishedStatus::Good { since: Timestamp::EPOCH };
+        let mut bytes = vec![FORMAT];
+        let before = Before { issuer: "signing-1".into(), serial, status, not_after: Timestamp::MAX };
+        ciborium::into_writer(&before, &mut bytes).unwrap();
+        let entry = StatusEntry::decode(&bytes).unwrap();
+        assert_eq!((entry.serial, entry.status, entry.shard), (serial, status, None));
     }
 }

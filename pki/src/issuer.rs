@@ -26,6 +26,11 @@ pub struct IssuerDescription {
 }
 
 impl IssuerDescription {
+    /// The same issuer, whose certificates name another CRL: that of a partition (conformance: C11).
+    pub fn with_crl_url(&self, crl_url: String) -> Self {
+        IssuerDescription { crl_url, ..self.clone() }
+    }
+
     /// What this CA signs with.
     pub fn signature_algorithm(&self) -> SignatureAlgorithm {
         self.public_key.key_type().signature_algorithm()

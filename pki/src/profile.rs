@@ -141,6 +141,7 @@ pub struct CertificateProfile {
     pub(crate) ocsp_no_check: bool,
     pub(crate) aia: bool,
     pub(crate) crldp: bool,
+    pub(crate) crl_shards: u16,
 }
 
 impl CertificateProfile {
@@ -217,6 +218,12 @@ impl CertificateProfile {
     /// Whether the CRL distribution points extension is set.
     pub fn crldp(&self) -> bool {
         self.crldp
+    }
+
+    /// Into how many partitions the certificates' CRL is cut: 0 when each certificate names the full CRL of its issuer.
+    /// Otherwise a certificate is given a partition from 1 to this number when it is issued, for good (conformance: C12).
+    pub fn crl_shards(&self) -> u16 {
+        self.crl_shards
     }
 }
 

@@ -268,8 +268,13 @@ impl Scene {
 
 pub(crate) fn publish(responder: &Responder, issuer: &str, number: u8, status: PublishedStatus, start: Timestamp) {
     let FeedPosition { sequence, .. } = responder.replica().position();
-    let entry =
-        StatusEntry { issuer: issuer.into(), serial: serial(number), status, not_after: start.plus(seconds(80_000)) };
+    let entry = StatusEntry {
+        issuer: issuer.into(),
+        serial: serial(number),
+        status,
+        not_after: start.plus(seconds(80_000)),
+        shard: None,
+    };
     responder.apply(sequence + 1, &entry).unwrap();
 }
 

@@ -99,6 +99,7 @@ fn an_old_good_never_comes_back_with_the_feed() {
         serial: serial(1),
         status: PublishedStatus::Good { since: NOW },
         not_after: NOW.plus(seconds(1000)),
+        shard: None,
     };
     let position = scene.responder.replica().position();
     assert_eq!(position, FeedPosition { epoch: 0, sequence: 2 });
@@ -188,6 +189,7 @@ fn an_expired_certificate_whose_record_is_kept_is_answered_with_an_archive_cutof
         serial: serial(1),
         status: revoked(ended.minus(seconds(60)), CrlReason::KeyCompromise),
         not_after: ended,
+        shard: None,
     };
     scene.responder.apply(1, &entry).unwrap();
     let answer = scene.ask(1, NOW);

@@ -14,6 +14,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_CA_LIFE: Duration = DAY.saturating_mul(365 * 30);
 const MAX_LEAF_LIFE: Duration = DAY.saturating_mul(365 * 5);
 const MAX_TEMPORARY_LIFE: Duration = DAY.saturating_mul(3);
+/// Each partition is a signature, a file and perhaps a delta at each publication.
+const MAX_CRL_SHARDS: u16 = 1024;
 const MAX_OCSP_SIGNER_LIFE: Duration = DAY.saturating_mul(7);
 
 const ANY_POLICY: ObjectIdentifier = const_oid::db::rfc5280::ANY_POLICY;
@@ -94,6 +96,7 @@ pub(super) fn profile(place: &Place<'_>, raw: RawProfile) -> Result<CertificateP
         ocsp_no_check: raw.ocsp_no_check,
         aia: raw.aia,
         crldp: raw.crldp,
+        crl_shards: raw.crl_shards,
         name: raw.name,
     };
     common(&checker, &profile)?;
@@ -254,6 +257,18 @@ fn common(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), Pro
             return Err(checker.fail("key_usage", rule, "remove the usage, or the key type"));
         }
     }
+    checker.require(
+        profile.crl_shards == 0 || (profile.crldp && !profile.purpose.is_ca()),
+        "crl_shards",
+        "rule C11: a leaf that says where its CRL is to be had names the partition that it is in",
+        "remove it, or write crldp = true in a leaf's profile",
+    )?;
+    checker.require(
+        profile.crl_shards != 1 && profile.crl_shards <= MAX_CRL_SHARDS,
+        "crl_shards",
+        "a CRL is cut into 2 to 1024 partitions, or not at all",
+        "write a number from 2 to 1024, or 0",
+    )?;
     let is_ocsp = profile.purpose == Purpose::OcspSigner;
     checker.require(
         is_ocsp || (!profile.ocsp_no_check && !profile.extended_key_usage.contains(&usage::OCSP_SIGNING)),

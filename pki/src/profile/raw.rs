@@ -33,6 +33,8 @@ pub(super) struct RawProfile {
     pub(super) ocsp_no_check: bool,
     pub(super) aia: bool,
     pub(super) crldp: bool,
+    #[serde(default)]
+    pub(super) crl_shards: u16,
 }
 
 #[derive(Deserialize)]

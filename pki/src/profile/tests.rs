@@ -79,6 +79,11 @@ fn rules_that_no_profile_may_break() {
         ("ra-station", "policies = [\"1.3.6.1.4.1.99999.1.4\"]", "policies = []", "E7"),
         ("ra-station", "crldp = true", "crldp = false", "E7"),
         ("issuing-ca", "aia = true", "aia = false", "E7"),
+        // conformance: C11
+        ("ocsp-signer", "crldp = false", "crldp = false\ncrl_shards = 8", "C11"),
+        ("issuing-ca", "crldp = true", "crldp = true\ncrl_shards = 8", "C11"),
+        ("card-signing", "crldp = true", "crldp = true\ncrl_shards = 1", "2 to 1024 partitions"),
+        ("card-signing", "crldp = true", "crldp = true\ncrl_shards = 1025", "2 to 1024 partitions"),
         // conformance: O12
         ("ocsp-signer", "ocsp_no_check = true", "ocsp_no_check = false", "O12"),
         ("ocsp-signer", "aia = false", "aia = true", "O12"),
