@@ -103,6 +103,9 @@ pub struct StatusReply {
     pub ready: bool,
     /// What keeps it from that, in words.
     pub problems: Vec<String>,
+    /// What a person must see to before it becomes a problem, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The feed's epoch.
     pub feed_epoch: u64,
     /// The number of the newest entry of the feed.

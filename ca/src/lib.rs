@@ -17,6 +17,7 @@ pub mod hierarchy;
 pub mod issuer;
 pub mod recovery;
 pub mod reservation;
+pub mod rotation;
 pub mod service_certificate;
 
 pub use authority::{Authority, IssuingKey};

@@ -36,6 +36,11 @@ impl Failure {
         &self.problem
     }
 
+    /// Why it failed, for the log and for records on this machine: more than the caller is told.
+    pub(crate) fn cause(&self) -> String {
+        self.internal.clone().unwrap_or_else(|| self.problem.detail.clone())
+    }
+
     /// The rule that refused it.
     pub(crate) fn with_rule(mut self, rule: &str) -> Self {
         self.problem.rule = Some(rule.to_owned());

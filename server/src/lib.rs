@@ -12,6 +12,7 @@ pub mod followers;
 pub mod idempotency;
 pub mod init;
 pub mod metrics;
+pub mod rotation;
 pub mod routes;
 pub mod service;
 pub mod signers;

@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::idempotency::{Repeatable, Reply};
 use crate::metrics::Metrics;
+use crate::rotation::Underway;
 use crate::signers::Signers;
 use crate::start;
 use crate::steps::Steps;
@@ -69,6 +70,8 @@ pub struct Service {
     pub(crate) retries: Retries,
     /// How many calls may be worked on at once.
     pub(crate) in_flight: Arc<Semaphore>,
+    /// The rotations that somebody is at.
+    pub(crate) rotations: Underway,
     /// Held while the issuers are taken anew.
     pub(crate) reloading: Mutex<()>,
 }

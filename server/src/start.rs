@@ -26,6 +26,7 @@ use crate::doors::{self, DoorLimits};
 use crate::error::Error;
 use crate::followers::Followers;
 use crate::metrics::Metrics;
+use crate::rotation::Underway;
 use crate::routes;
 use crate::service::Service;
 use crate::signers::Signers;
@@ -172,6 +173,7 @@ fn open_service(
         signers: Signers::default(),
         retries: tasks::Retries::default(),
         in_flight,
+        rotations: Underway::default(),
         reloading: Mutex::default(),
         config,
     });

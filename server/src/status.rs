@@ -4,9 +4,9 @@ use api::admin::{IssuerStatus, StatusReply};
 use ocsp_responder::Freshness;
 use pki::certificate::ParsedCertificate;
 
-use crate::crls;
 use crate::failure::Failure;
 use crate::service::Service;
+use crate::{crls, rotation};
 
 /// How late a CRL may be before it is a problem.
 const OVERDUE: std::time::Duration = std::time::Duration::from_secs(300);
@@ -50,6 +50,14 @@ pub fn problems(service: &Service) -> Vec<String> {
     problems
 }
 
+/// What a person must see to before it becomes a problem, in words.
+///
+/// # Errors
+/// When the store fails.
+pub fn warnings(service: &Service) -> Result<Vec<String>, Failure> {
+    rotation::needing_people(service)
+}
+
 /// The whole.
 ///
 /// # Errors
@@ -86,6 +94,7 @@ pub fn status(service: &Service) -> Result<StatusReply, Failure> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: problems.is_empty(),
         problems,
+        warnings: warnings(service)?,
         feed_epoch: position.epoch,
         feed_sequence: position.sequence,
         audit_records: store.audit_len(),

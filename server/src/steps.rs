@@ -1,4 +1,4 @@
-//! The steps of an issuance, for whoever watches them: the tests that kill the process between each pair.
+//! The steps of issuances and rotations, for whoever watches them: the tests that kill the process between each pair.
 
 /// Is told of each step, on the thread that does it.
 pub trait Steps: Send + Sync {
@@ -6,7 +6,7 @@ pub trait Steps: Send + Sync {
     fn done(&self, step: Step);
 }
 
-/// The steps between a certification request and its reply.
+/// The steps between a certification request and its reply, and those of rotations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Decided, nothing written.
@@ -21,23 +21,49 @@ pub enum Step {
     Confirming,
     /// The confirmation is durable.
     Confirmed,
+    /// A point in a step of a rotation.
+    Rotation {
+        /// The step's name.
+        step: &'static str,
+        /// Where in it.
+        point: Point,
+    },
+}
+
+/// Where in a step of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// That it is begun is durable; nothing was done yet.
+    Begun,
+    /// Somewhere in the middle, which the step names itself.
+    Within(&'static str),
+    /// All is done, and that is not durable yet.
+    Worked,
+    /// That it is done is durable.
+    Done,
 }
 
 impl Step {
-    /// All of them, in order.
-    pub const ALL: [Step; 6] =
-        [Step::Begun, Step::Reserved, Step::Signed, Step::Pending, Step::Confirming, Step::Confirmed];
-
-    /// The step's name.
-    pub fn name(self) -> &'static str {
-        match self {
+    /// The step's name; those of rotations are called `rotation.STEP.POINT`.
+    pub fn name(self) -> String {
+        let name = match self {
             Step::Begun => "begun",
             Step::Reserved => "reserved",
             Step::Signed => "signed",
             Step::Pending => "pending",
             Step::Confirming => "confirming",
             Step::Confirmed => "confirmed",
-        }
+            Step::Rotation { step, point } => {
+                let point = match point {
+                    Point::Begun => "begun",
+                    Point::Within(name) => name,
+                    Point::Worked => "worked",
+                    Point::Done => "done",
+                };
+                return format!("rotation.{step}.{point}");
+            }
+        };
+        name.to_owned()
     }
 }
 

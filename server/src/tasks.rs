@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::service::Service;
 use crate::start::feed_position;
 use crate::tls::TlsSource;
-use crate::{crls, idempotency};
+use crate::{crls, idempotency, rotation};
 
 /// The follower inside this process.
 const OWN_RESPONDER: &str = "own";
@@ -221,6 +221,7 @@ pub fn do_what_is_due(service: &Service) {
         random: &service.random,
     };
     watched("TLS certificate", &|| service.tls.renew(&source, now));
+    watched("rotations", &|| rotation::take_up_due(service, now));
     watched("tidy up", &|| tidy_up(service, now));
 }
 

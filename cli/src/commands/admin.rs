@@ -59,6 +59,7 @@ pub(crate) fn status(context: &Context) -> Result<(), Error> {
             ("deployment", status.deployment.clone()),
             ("version", status.version.clone()),
             ("ready", if status.ready { "yes".to_owned() } else { format!("no: {}", status.problems.join("; ")) }),
+            ("to see to", if status.warnings.is_empty() { "-".to_owned() } else { status.warnings.join("; ") }),
             ("status feed", format!("epoch {}, entry {}", status.feed_epoch, status.feed_sequence)),
             ("audit records", status.audit_records.to_string()),
             ("API certificate", format!("until {}", status.tls_not_after)),

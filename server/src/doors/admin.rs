@@ -34,14 +34,14 @@ use crate::{crls, status};
 
 /// The account at the other end of the socket.
 #[derive(Clone, Copy, Debug)]
-struct Account(u32);
+pub(super) struct Account(u32);
 
 impl Account {
     fn local(self) -> String {
         format!("uid {}", self.0)
     }
 
-    fn actor(self) -> audit::Actor {
+    pub(super) fn actor(self) -> audit::Actor {
         audit::Actor { local: Some(self.local()), ..audit::Actor::default() }
     }
 }
@@ -56,6 +56,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/crls", post(publish_crls))
         .route("/backup", post(backup))
         .route("/audit", get(audit_records))
+        .merge(super::rotations::router())
         .fallback(async || Failure::new(404, "not-found", "Not found", "there is no such call on this socket"))
         .with_state(service)
 }

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod api;
 pub mod operations;
 pub mod public;
+mod rotations;
 
 use std::future::Future;
 use std::pin::pin;

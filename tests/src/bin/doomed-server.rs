@@ -1,7 +1,7 @@
 //! A service in a process of its own, for tests that kill it. Only tests run it.
 //!
 //! - `doomed-server serve CONFIG`: as `cardinal serve`. With a step's name in `DOOMED_AT`, the process kills itself when
-//!   an issuance has done that step: at once, as `kill -9` does it.
+//!   an issuance or a rotation has done that step: at once, as `kill -9` does it.
 //! - `doomed-server init CONFIG`: as the part of `cardinal init` that makes tokens and hierarchy.
 
 use std::path::Path;
@@ -14,11 +14,11 @@ use server::steps::{Step, Steps};
 use server::{Edge, FirstOrganisation};
 
 /// Ends the process at a step.
-struct Doom(Option<Step>);
+struct Doom(Option<String>);
 
 impl Steps for Doom {
     fn done(&self, step: Step) {
-        if self.0 == Some(step) {
+        if self.0.as_deref() == Some(&step.name()) {
             kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
             // Nothing more is done on this thread until the signal is there.
             loop {
@@ -28,19 +28,13 @@ impl Steps for Doom {
     }
 }
 
-fn doom() -> Result<Doom, String> {
-    let Ok(name) = std::env::var("DOOMED_AT") else { return Ok(Doom(None)) };
-    let step = Step::ALL.into_iter().find(|step| step.name() == name);
-    step.map(|step| Doom(Some(step))).ok_or_else(|| format!("there is no step {name:?}"))
-}
-
 fn run() -> Result<(), String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [command, path] = arguments.as_slice() else { return Err("doomed-server serve|init CONFIG".to_owned()) };
     let config = Config::load(Path::new(path)).map_err(|error| error.to_string())?;
     match command.as_str() {
         "serve" => {
-            let edge = Edge { steps: Arc::new(doom()?), ..Edge::default() };
+            let edge = Edge { steps: Arc::new(Doom(std::env::var("DOOMED_AT").ok())), ..Edge::default() };
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let runtime = runtime.map_err(|error| error.to_string())?;
             runtime.block_on(server::serve(config, edge)).map_err(|error| error.to_string())
