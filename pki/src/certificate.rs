@@ -14,16 +14,18 @@ use crate::name::{AttributeType, NameError};
 use crate::profile::{Field, Purpose};
 use crate::serial::InvalidSerialNumber;
 
+mod alternative_names;
 pub(crate) mod extensions;
 mod parse;
 mod prepare;
 mod subject;
 mod validity;
 
+pub use alternative_names::{AlternativeNames, PermanentIdentifier};
 pub use parse::{MAX_CERTIFICATE, ParsedCertificate};
 pub(crate) use parse::{Tbs, TimeForm};
 pub use prepare::{PreparedCertificate, SignedCertificate, prepare, prepare_root};
-pub use subject::{AlternativeNames, SubjectFields};
+pub use subject::SubjectFields;
 pub use validity::{MAX_SKEW, Validity, validity};
 
 pub(crate) use subject::{check_http_url, distinguished_name};
@@ -61,12 +63,15 @@ pub enum PrepareError {
         /// The attribute it is for.
         attribute: AttributeType,
     },
-    /// No subject alternative name, and the profile needs one.
-    #[error("profile {profile:?} needs at least one alternative name of kind {kinds}")]
+    /// A subject alternative name that the profile needs is not there.
+    #[error(
+        "profile {profile:?} needs alternative names of kind {kinds}, and the registry has none: record them first, \
+             or change `san_required` of the profile"
+    )]
     MissingAlternativeName {
         /// The profile.
         profile: String,
-        /// The kinds that it takes, in words.
+        /// The kinds that are missing, in words.
         kinds: String,
     },
     /// A subject alternative name that cannot stand in a certificate.

@@ -9,6 +9,7 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc6960};
 use der::Encode;
 
+use crate::certificate::extensions::SECURITY_IDENTIFIER;
 use crate::certificate::{
     AlternativeNames, CertificateError, SubjectFields, Tbs, TimeForm, Validity, check_http_url, distinguished_name,
 };
@@ -193,7 +194,12 @@ impl Linter<'_> {
         self.require(!has_duplicate(&tbs.extensions.extended_key_usage), "E6", "an extended key usage stands twice");
         let is_root = self.expected.profile.purpose() == Purpose::RootCa;
         self.require(is_root || !policies.is_empty(), "E7", "there is no policy");
-        self.require(policies == self.expected.profile.policies(), "profile", "the policies are not the profile's");
+        let profile = self.expected.profile;
+        self.require(policies == profile.policies(), "profile", "the policies are not the profile's");
+        let stated = |oid: &ObjectIdentifier| profile.practice_statement(*oid).map(|url| (*oid, url.to_owned()));
+        let statements: Vec<_> = profile.policies().iter().filter_map(stated).collect();
+        let same = tbs.extensions.practice_statements == statements && tbs.extensions.other_qualifiers == 0;
+        self.require(same, "profile", "the practice statements are not the profile's");
     }
 
     // conformance: E7, O12
@@ -268,7 +274,7 @@ impl Linter<'_> {
 
     fn nothing_else(&mut self, tbs: &Tbs) {
         const MAY_BE_CRITICAL: [ObjectIdentifier; 2] = [rfc5280::ID_CE_BASIC_CONSTRAINTS, rfc5280::ID_CE_KEY_USAGE];
-        const MAY_BE_THERE: [ObjectIdentifier; 8] = [
+        const MAY_BE_THERE: [ObjectIdentifier; 9] = [
             rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER,
             rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER,
             rfc5280::ID_CE_EXT_KEY_USAGE,
@@ -277,9 +283,16 @@ impl Linter<'_> {
             rfc5280::ID_PE_AUTHORITY_INFO_ACCESS,
             rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS,
             rfc6960::ID_PKIX_OCSP_NOCHECK,
+            SECURITY_IDENTIFIER,
         ];
+        let extra = self.expected.profile.extensions();
+        let expected: Vec<_> = extra.iter().map(|one| (one.oid(), one.der().to_vec())).collect();
+        let is_expected = |oid| extra.iter().any(|one| one.oid() == oid);
+        let read: Vec<_> = tbs.extensions.unknown.iter().filter(|(oid, _)| is_expected(*oid)).cloned().collect();
+        self.require(read == expected, "profile", "the extra extensions are not the profile's");
         for (oid, critical) in &tbs.extensions.present {
-            let known = MAY_BE_CRITICAL.contains(oid) || (MAY_BE_THERE.contains(oid) && !critical);
+            let known =
+                MAY_BE_CRITICAL.contains(oid) || ((MAY_BE_THERE.contains(oid) || is_expected(*oid)) && !critical);
             self.require(known, "profile", &format!("extension {oid} has no place here, or must not be critical"));
         }
     }

@@ -12,6 +12,7 @@ use crate::KeyType;
 use crate::usage::KeyUsage;
 
 mod check;
+mod parts;
 mod raw;
 mod template;
 
@@ -105,21 +106,66 @@ pub enum SanKind {
     Dns,
     /// iPAddress.
     Ip,
+    /// rfc822Name.
+    Email,
     /// The Microsoft user principal name, as otherName.
     Upn,
+    /// The Microsoft security identifier. No alternative name by the letter: it has an extension of its own,
+    /// szOID_NTDS_CA_SECURITY_EXT, but says who somebody is just as these do.
+    Sid,
+    /// uniformResourceIdentifier.
+    Uri,
+    /// A permanent identifier (RFC 4043), as otherName.
+    PermanentIdentifier,
 }
 
 impl SanKind {
     /// All of them.
-    pub const ALL: [SanKind; 3] = [Self::Dns, Self::Ip, Self::Upn];
+    pub const ALL: [SanKind; 7] =
+        [Self::Dns, Self::Ip, Self::Email, Self::Upn, Self::Sid, Self::Uri, Self::PermanentIdentifier];
 
     /// Its name in profiles.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
             Self::Ip => "ip",
+            Self::Email => "email",
             Self::Upn => "upn",
+            Self::Sid => "sid",
+            Self::Uri => "uri",
+            Self::PermanentIdentifier => "permanent-identifier",
         }
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
+impl fmt::Display for SanKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An extension that a site adds: the same octets in each certificate of the profile. It is never critical, since a
+/// relying system that does not know a critical extension must refuse the certificate (RFC 5280 4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraExtension {
+    pub(crate) oid: ObjectIdentifier,
+    pub(crate) der: Vec<u8>,
+}
+
+impl ExtraExtension {
+    /// Its identifier.
+    pub fn oid(&self) -> ObjectIdentifier {
+        self.oid
+    }
+
+    /// The content of extnValue: one DER element.
+    pub fn der(&self) -> &[u8] {
+        &self.der
     }
 }
 
@@ -131,10 +177,14 @@ pub struct CertificateProfile {
     pub(crate) subject: Vec<SubjectAttribute>,
     pub(crate) san: Vec<SanKind>,
     pub(crate) san_required: bool,
+    pub(crate) required_san: Vec<SanKind>,
+    pub(crate) permanent_identifier_assigner: Option<ObjectIdentifier>,
     pub(crate) key_types: Vec<KeyType>,
     pub(crate) key_usage: KeyUsage,
     pub(crate) extended_key_usage: Vec<ObjectIdentifier>,
     pub(crate) policies: Vec<ObjectIdentifier>,
+    pub(crate) practice_statements: BTreeMap<ObjectIdentifier, String>,
+    pub(crate) extensions: Vec<ExtraExtension>,
     pub(crate) life: Duration,
     pub(crate) jitter: Duration,
     pub(crate) path_length: Option<u8>,
@@ -170,6 +220,16 @@ impl CertificateProfile {
         self.san_required
     }
 
+    /// The kinds of which there must be one each.
+    pub fn required_san(&self) -> &[SanKind] {
+        &self.required_san
+    }
+
+    /// Who assigns the permanent identifiers (RFC 4043 section 2: an assigner makes them unique beyond this CA).
+    pub fn permanent_identifier_assigner(&self) -> Option<ObjectIdentifier> {
+        self.permanent_identifier_assigner
+    }
+
     /// The kinds of key that may be certified.
     pub fn key_types(&self) -> &[KeyType] {
         &self.key_types
@@ -188,6 +248,16 @@ impl CertificateProfile {
     /// The certificatePolicies extension; none when empty.
     pub fn policies(&self) -> &[ObjectIdentifier] {
         &self.policies
+    }
+
+    /// Where the certification practice statement of a policy is to be had, if the certificate says so (RFC 5280 4.2.1.4).
+    pub fn practice_statement(&self, policy: ObjectIdentifier) -> Option<&str> {
+        self.practice_statements.get(&policy).map(String::as_str)
+    }
+
+    /// The extensions that the site adds.
+    pub fn extensions(&self) -> &[ExtraExtension] {
+        &self.extensions
     }
 
     /// How long a certificate is valid, at most.
@@ -238,9 +308,17 @@ impl ProfileSet {
     /// Reads and checks profiles. `origin` names the text in errors: the file it came from.
     ///
     /// # Errors
-    /// When the text is not TOML, has a key that is not known, or a profile breaks a rule.
+    /// When the text is not TOML, has a key that is not known, or a profile breaks a rule: the first such.
     pub fn load(text: &str, origin: &str) -> Result<ProfileSet, ProfileError> {
-        let fail = |line, message: String| ProfileError::Syntax { origin: origin.to_owned(), line, message };
+        Self::load_or_list(text, origin).map_err(|mut errors| errors.swap_remove(0))
+    }
+
+    /// The same, for whoever is writing profiles: does not stop at the first profile that breaks a rule.
+    ///
+    /// # Errors
+    /// One for each profile that breaks a rule, in their order; or the one place where the text cannot be read.
+    pub fn load_or_list(text: &str, origin: &str) -> Result<ProfileSet, Vec<ProfileError>> {
+        let fail = |line, message: String| vec![ProfileError::Syntax { origin: origin.to_owned(), line, message }];
         if text.len() > MAX_TEXT {
             return Err(fail(None, format!("the text is longer than {MAX_TEXT} octets")));
         }
@@ -252,12 +330,20 @@ impl ProfileSet {
             return Err(fail(None, "there is no [[profile]] in it".to_owned()));
         }
         let mut profiles: BTreeMap<String, CertificateProfile> = BTreeMap::new();
+        let mut errors = Vec::new();
         for spanned in document.profile {
             let place = check::Place { text, origin, start: spanned.span().start };
-            let raw = spanned.into_inner();
-            let profile = check::profile(&place, raw)?;
-            check::against_others(&place, &profile, profiles.values())?;
-            profiles.insert(profile.name.clone(), profile);
+            let checked = check::profile(&place, spanned.into_inner()).and_then(|profile| {
+                check::against_others(&place, &profile, profiles.values())?;
+                Ok(profile)
+            });
+            match checked {
+                Ok(profile) => drop(profiles.insert(profile.name.clone(), profile)),
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         let version = data_encoding::HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
         Ok(ProfileSet { profiles, version })

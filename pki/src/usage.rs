@@ -133,6 +133,8 @@ pub const DOCUMENT_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3
 pub const SMARTCARD_LOGON: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2");
 /// id-pkinit-KPClientAuth (RFC 4556 3.2.2).
 pub const PKINIT_CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.2.3.4");
+/// id-kp-timeStamping (RFC 3161 2.3): never certified here.
+pub const TIME_STAMPING: ObjectIdentifier = rfc5280::ID_KP_TIME_STAMPING;
 /// anyExtendedKeyUsage: never certified here.
 pub const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = rfc5280::ANY_EXTENDED_KEY_USAGE;
 
@@ -145,9 +147,25 @@ const EXTENDED_KEY_USAGES: [(&str, ObjectIdentifier); 10] = [
     ("pkinitClientAuth", PKINIT_CLIENT_AUTH),
     ("codeSigning", rfc5280::ID_KP_CODE_SIGNING),
     ("emailProtection", rfc5280::ID_KP_EMAIL_PROTECTION),
-    ("timeStamping", rfc5280::ID_KP_TIME_STAMPING),
+    ("timeStamping", TIME_STAMPING),
     ("anyExtendedKeyUsage", ANY_EXTENDED_KEY_USAGE),
 ];
+
+/// The key usages that go with an extended key usage: at least one of them must be there (RFC 5280 4.2.1.12; RFC 4556
+/// 3.2.2; RFC 9336 3.2). Nothing for those that are not known here.
+pub fn fit_for(extended: ObjectIdentifier) -> KeyUsage {
+    const SIGNATURE: KeyUsage = KeyUsage::DIGITAL_SIGNATURE;
+    const COMMITMENT: KeyUsage = SIGNATURE.union(KeyUsage::CONTENT_COMMITMENT);
+    const EXCHANGE: KeyUsage = KeyUsage::KEY_ENCIPHERMENT.union(KeyUsage::KEY_AGREEMENT);
+    match extended {
+        SERVER_AUTH => SIGNATURE.union(EXCHANGE),
+        CLIENT_AUTH => SIGNATURE.union(KeyUsage::KEY_AGREEMENT),
+        SMARTCARD_LOGON | PKINIT_CLIENT_AUTH | rfc5280::ID_KP_CODE_SIGNING => SIGNATURE,
+        rfc5280::ID_KP_EMAIL_PROTECTION => COMMITMENT.union(EXCHANGE),
+        OCSP_SIGNING | DOCUMENT_SIGNING | TIME_STAMPING => COMMITMENT,
+        _ => KeyUsage(0),
+    }
+}
 
 /// The extended key usage with this name, or in this dotted notation.
 pub fn extended_key_usage_from_name(name: &str) -> Option<ObjectIdentifier> {

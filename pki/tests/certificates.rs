@@ -113,6 +113,107 @@ fn a_card_says_what_the_registry_says() {
 }
 
 #[test]
+fn a_site_may_name_all_that_the_registry_knows_and_add_extensions() {
+    // conformance: E6, E7, E9, E11
+    let dir = tempfile::tempdir().unwrap();
+    write_chain(dir.path());
+    let issuing = &hierarchy().issuing;
+    for key_type in rich_profile().key_types() {
+        let validity = validity_of(rich_profile(), &issuing.description);
+        let key = TestKey::of(*key_type).public();
+        let prepared = prepare(rich_profile(), &issuing.description, &fields(), key, serial(), validity).unwrap();
+        let signed = issuing.sign(prepared);
+        openssl_verify(dir.path(), signed.der(), &["-purpose", "sslclient"]).unwrap();
+        let names = signed.parsed().alternative_names();
+        let known = fields();
+        assert_eq!((&names.upn, &names.sid), (&known.upn, &known.sid));
+        assert_eq!((&names.emails, &names.uris), (&known.emails, &known.uris));
+        let permanent = names.permanent_identifier.as_ref().unwrap();
+        assert_eq!(Some(&permanent.value), known.permanent_identifier.as_ref());
+        assert_eq!(permanent.assigner.unwrap().to_string(), "1.3.6.1.4.1.99999.3");
+        assert!(names.dns.is_empty() && names.ip.is_empty(), "what the profile does not ask for stays out");
+        std::fs::write(dir.path().join("card.der"), signed.der()).unwrap();
+    }
+    let text = openssl(dir.path(), &["x509", "-in", "card.der", "-inform", "DER", "-noout", "-text"]).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    for words in [
+        "othername: UPN::zoe@health.example",
+        "email:zoe@health.example",
+        "URI:urn:example:555000000017",
+        "CPS: https://pki.example/cps",
+        "Policy: 1.3.6.1.4.1.99999.1.11",
+        "Microsoft Smartcard Login",
+        "1.3.6.1.4.1.99999.4",
+        "1.3.6.1.4.1.99999.2.1",
+        "..site A",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    // The security identifier as Windows reads it, and the permanent identifier as RFC 4043 has it, octet for octet.
+    let der = std::fs::read(dir.path().join("card.der")).unwrap();
+    let sid = fields().sid.unwrap();
+    let text = tlv(0xa0, &tlv(0x04, sid.as_bytes()));
+    let kind = [0x06, 0x0a, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x19, 0x02, 0x01];
+    let value = tlv(0x30, &tlv(0xa0, &[&kind[..], &text].concat()));
+    let identifier = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x19, 0x02];
+    let extension = tlv(0x30, &[&identifier[..], &tlv(0x04, &value)].concat());
+    assert!(der.windows(extension.len()).any(|window| window == extension));
+    let assigner = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x86, 0x8d, 0x1f, 0x03];
+    let assigner = [&assigner[..1], &[assigner.len() as u8 - 2], &assigner[2..]].concat();
+    let syntax = tlv(0x30, &[&tlv(0x0c, b"555000000017")[..], &assigner].concat());
+    let kind = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x03];
+    let name = tlv(0xa0, &[&kind[..], &tlv(0xa0, &syntax)].concat());
+    assert!(der.windows(name.len()).any(|window| window == name));
+}
+
+#[test]
+fn a_value_that_a_profile_requires_and_the_registry_has_not_is_named() {
+    // conformance: E11
+    let issuer = &hierarchy().issuing.description;
+    let key = TestKey::of(KeyType::P256).public();
+    let ask = |fields: &SubjectFields| {
+        let validity = validity_of(rich_profile(), issuer);
+        prepare(rich_profile(), issuer, fields, key, serial(), validity).map(|_| ()).map_err(|error| error.to_string())
+    };
+    let without = SubjectFields { upn: None, sid: None, ..fields() };
+    let error = ask(&without).unwrap_err();
+    assert!(
+        error.contains("\"site-card\" needs alternative names of kind upn and sid, and the registry has none"),
+        "{error}"
+    );
+    assert_eq!(ask(&SubjectFields { emails: vec![], uris: vec![], ..fields() }), Ok(()), "these are optional");
+    for (bad, words) in [
+        (SubjectFields { sid: Some("S-1-5".into()), ..fields() }, "a security identifier is S-1-"),
+        (SubjectFields { emails: vec!["Zoë <zoe@a.example>".into()], ..fields() }, "local@host"),
+        (SubjectFields { uris: vec!["/relative".into()], ..fields() }, "a URI has a scheme"),
+        (SubjectFields { uris: vec!["a:b".into(), "a:b".into()], ..fields() }, "it stands twice"),
+        (SubjectFields { permanent_identifier: Some(" ".into()), ..fields() }, "a permanent identifier has"),
+    ] {
+        let error = ask(&bad).unwrap_err();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+#[test]
+fn a_preview_shows_all_but_the_signature_and_is_taken_by_nobody() {
+    // conformance: E10
+    let issuing = &hierarchy().issuing;
+    let key = TestKey::of(KeyType::P256).public();
+    let validity = validity_of(rich_profile(), &issuing.description);
+    let prepared = prepare(rich_profile(), &issuing.description, &fields(), key, serial(), validity).unwrap();
+    let unsigned = prepared.unsigned_der();
+    assert!(unsigned.ends_with(&[0x03, 0x01, 0x00]), "an empty BIT STRING");
+    let shown = ParsedCertificate::from_der(&unsigned).unwrap();
+    assert_eq!(shown.verify_signed_by(issuing.key.public()), Err(CertificateError::Signature));
+    let dir = tempfile::tempdir().unwrap();
+    write_chain(dir.path());
+    assert!(openssl_verify(dir.path(), &unsigned, &[]).is_err());
+    openssl(dir.path(), &["x509", "-in", "leaf.pem", "-noout", "-text"]).unwrap();
+    let signed = issuing.sign(prepared);
+    assert_eq!(signed.parsed().tbs_der(), shown.tbs_der(), "what was shown is what is signed");
+}
+
+#[test]
 fn names_of_machines_stand_among_the_alternative_names() {
     let signed = hierarchy().issuing.issue("service-tls", &fields(), TestKey::of(KeyType::P256).public());
     assert_eq!(signed.parsed().dns_names(), ["station-1.example", "localhost"]);

@@ -9,6 +9,7 @@ use der::asn1::{Any, Ia5String, Null, OctetString, SetOfVec};
 use der::{Decode, Encode, Tag};
 use pki::certificate::{SubjectFields, Validity, prepare};
 use pki::lint::{Expected, lint};
+use pki::profile::CertificateProfile;
 use pki::{KeyType, PublicKey, SerialNumber, Timestamp};
 use x509_cert::TbsCertificate;
 use x509_cert::attr::AttributeTypeAndValue;
@@ -24,7 +25,7 @@ use x509_cert::time::Time;
 
 /// A prepared certificate, and what was asked for.
 struct Case {
-    profile: &'static str,
+    profile: &'static CertificateProfile,
     fields: SubjectFields,
     key: PublicKey,
     serial: SerialNumber,
@@ -39,13 +40,13 @@ impl Case {
         let (profile, serial, fields) = (profile(profile_name), serial(), fields());
         let validity = validity_of(profile, issuer);
         let prepared = prepare(profile, issuer, &fields, &key, serial, validity).unwrap();
-        Case { profile: profile_name, fields, key, serial, validity, tbs: prepared.tbs_der().to_vec() }
+        Case { profile, fields, key, serial, validity, tbs: prepared.tbs_der().to_vec() }
     }
 
     /// The rows that these bytes break.
     fn rows(&self, tbs: &[u8]) -> Vec<&'static str> {
         let expected = Expected {
-            profile: profile(self.profile),
+            profile: self.profile,
             issuer: Some(&hierarchy().issuing.description),
             subject: &self.fields,
             key: &self.key,
@@ -214,7 +215,7 @@ fn nothing_stands_twice() {
         extensions.push(extensions[0].clone());
     });
     assert_eq!(twice, ["E6"]);
-    let policy = PolicyInformation { policy_identifier: profile(case.profile).policies()[0], policy_qualifiers: None };
+    let policy = PolicyInformation { policy_identifier: case.profile.policies()[0], policy_qualifiers: None };
     let policies = CertificatePolicies(vec![policy.clone(), policy]);
     assert_eq!(case.with_extension(rfc5280::ID_CE_CERTIFICATE_POLICIES, false, &policies), ["E6", "profile"]);
     let unit = rdn(const_oid::db::rfc4519::ORGANIZATIONAL_UNIT_NAME, Tag::Utf8String, "People");
@@ -323,4 +324,66 @@ fn an_ocsp_signer_has_no_addresses() {
     }]);
     assert_eq!(case.with_extension(rfc5280::ID_PE_AUTHORITY_INFO_ACCESS, false, &aia), ["E7", "O12"]);
     assert_eq!(case.without_extension(const_oid::db::rfc6960::ID_PKIX_OCSP_NOCHECK), ["profile"]);
+}
+
+/// A card of a site that uses all that a profile can say.
+fn rich_card() -> Case {
+    let key = TestKey::of(KeyType::P256).public().clone();
+    let issuer = &hierarchy().issuing.description;
+    let (profile, serial, fields) = (rich_profile(), serial(), fields());
+    let validity = validity_of(profile, issuer);
+    let prepared = prepare(profile, issuer, &fields, &key, serial, validity).unwrap();
+    Case { profile, fields, key, serial, validity, tbs: prepared.tbs_der().to_vec() }
+}
+
+fn set_extension(tbs: &mut TbsCertificate, oid: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let oid = ObjectIdentifier::new_unwrap(oid);
+    let all = tbs.extensions.get_or_insert_default();
+    let one = all.iter_mut().find(|extension| extension.extn_id == oid).unwrap();
+    let mut octets = one.extn_value.as_bytes().to_vec();
+    change(&mut octets);
+    one.extn_value = OctetString::new(octets).unwrap();
+}
+
+/// Replaces text by other text of the same length.
+fn swap(octets: &mut [u8], from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let at = octets.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    octets[at..at + to.len()].copy_from_slice(to.as_bytes());
+}
+
+#[test]
+fn all_that_a_site_may_add_is_held_to_registry_and_profile() {
+    // conformance: E6, E7, E11
+    let case = rich_card();
+    assert!(case.rows(&case.tbs).is_empty());
+    const SAN: &str = "2.5.29.17";
+    for (oid, from, to, rows) in [
+        (SAN, "urn:example:555000000017", "urn:example:555000000018", &["E11"][..]),
+        (SAN, "zoe@health.example", "joe@health.example", &["E11"]),
+        (SAN, "555000000017", "555000000018", &["E11"]),
+        ("1.3.6.1.4.1.311.25.2", "-682003330-512", "-682003330-513", &["E11"]),
+        ("2.5.29.32", "https://pki.example/cps", "https://pki.evil.sx/cps", &["profile"]),
+        ("1.3.6.1.4.1.99999.2.1", "site A", "site B", &["profile"]),
+    ] {
+        let found = case.changed(|tbs| set_extension(tbs, oid, |octets| swap(octets, from, to)));
+        assert_eq!(found, rows, "{from}");
+    }
+    for oid in ["1.3.6.1.4.1.311.25.2", "1.3.6.1.4.1.99999.2.1"] {
+        let rows = case.without_extension(ObjectIdentifier::new_unwrap(oid));
+        assert_eq!(rows, [if oid.contains("311") { "E11" } else { "profile" }], "{oid}");
+    }
+    // Critical, the certificate could not be read by those who do not know the extension: ourselves among them.
+    let critical = |oid: &str| {
+        case.changed(|tbs| {
+            let oid = ObjectIdentifier::new_unwrap(oid);
+            let all = tbs.extensions.get_or_insert_default();
+            all.iter_mut().find(|extension| extension.extn_id == oid).unwrap().critical = true;
+        })
+    };
+    assert_eq!(critical("1.3.6.1.4.1.311.25.2"), ["profile"]);
+    assert_eq!(critical("1.3.6.1.4.1.99999.2.1"), ["E9"]);
+    // A security identifier that belongs to somebody else, where the profile asks for none.
+    let sid = rich_card().changed(|tbs| set_extension(tbs, "1.3.6.1.4.1.311.25.2", |octets| octets[0] = 0x31));
+    assert_eq!(sid, ["E9"]);
 }

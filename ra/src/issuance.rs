@@ -330,13 +330,15 @@ fn begin<O: operation::Operation>(
     Ok(Begun { batch, issuance, actor, authentication, signing })
 }
 
-/// Names and user id come from the registry, never from the request.
+/// What the registry knows of a person: names and user id come from here, never from the request.
 // conformance: E11
-fn subject(person: &Person) -> SubjectFields {
+pub fn subject(person: &Person) -> SubjectFields {
     SubjectFields {
         user_id: Some(person.user_id.to_string()),
         given: Some(person.given_name.clone()),
         family: Some(person.family_name.clone()),
+        // Never changed, and never given to another person: what RFC 4043 asks of a permanent identifier.
+        permanent_identifier: Some(person.user_id.to_string()),
         ..SubjectFields::default()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use der::asn1::{BitStringRef, GeneralizedTime, UtcTime};
+use der::asn1::{AnyRef, BitStringRef, GeneralizedTime, UtcTime};
 use der::{Decode, Encode};
 use sha2::{Digest, Sha256};
 use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -26,9 +26,34 @@ const GENERALIZED_FROM: Timestamp = Timestamp::from_unix_seconds(2_524_608_000);
 /// A linted TBS, waiting for its signature. It can be neither copied nor changed, and nothing else can be assembled
 /// into a certificate: the linted bytes are the signed bytes (conformance: E10).
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn twice(prepared: pki::certificate::PreparedCertificate) {
 ///     let again = prepared.clone();
+/// }
+/// ```
+///
+/// ```compile_fail,E0616
+/// fn change(prepared: &mut pki::certificate::PreparedCertificate) {
+///     prepared.tbs_der.push(0);
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// fn unlinted(tbs_der: Vec<u8>) -> pki::certificate::PreparedCertificate {
+///     pki::certificate::PreparedCertificate { tbs_der, ..todo!() }
+/// }
+/// ```
+///
+/// ```compile_fail,E0382
+/// fn twice(prepared: pki::certificate::PreparedCertificate, key: &pki::PublicKey) {
+///     let first = prepared.assemble(&[], key);
+///     let second = prepared.assemble(&[], key);
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// fn made_up(certificate: pki::certificate::ParsedCertificate) -> pki::certificate::SignedCertificate {
+///     pki::certificate::SignedCertificate { certificate }
 /// }
 /// ```
 #[derive(Debug)]
@@ -88,6 +113,21 @@ impl PreparedCertificate {
         self.issuer_key.key_type().signature_algorithm()
     }
 
+    /// The certificate without its signature: an empty BIT STRING stands in its place, so that it can be shown and
+    /// nobody can take it for one.
+    pub fn unsigned_der(&self) -> Vec<u8> {
+        // That these can be encoded was seen when the TBS was, which has the same algorithm in it.
+        self.enclose(&[]).unwrap_or_default()
+    }
+
+    /// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }`.
+    fn enclose(&self, signature: &[u8]) -> der::Result<Vec<u8>> {
+        let algorithm = self.signature_algorithm().identifier().to_der()?;
+        let signature = BitStringRef::from_bytes(signature)?.to_der()?;
+        let content = [&self.tbs_der[..], &algorithm, &signature].concat();
+        AnyRef::new(der::Tag::Sequence, &content)?.to_der()
+    }
+
     /// Takes the signature (in X.509 form, see [`SignatureAlgorithm`]), and yields the certificate once the signature
     /// has been verified with the key in the issuer's certificate.
     ///
@@ -98,12 +138,8 @@ impl PreparedCertificate {
         if *issuer_key != self.issuer_key {
             return Err(CertificateError::WrongIssuerKey);
         }
-        let encoding = |_| CertificateError::Malformed("the certificate cannot be encoded");
-        let algorithm = self.signature_algorithm().identifier().to_der().map_err(encoding)?;
-        let signature = BitStringRef::from_bytes(signature).and_then(|bits| bits.to_der()).map_err(encoding)?;
-        let content = [&self.tbs_der[..], &algorithm, &signature].concat();
         let der =
-            der::asn1::AnyRef::new(der::Tag::Sequence, &content).and_then(|any| any.to_der()).map_err(encoding)?;
+            self.enclose(signature).map_err(|_| CertificateError::Malformed("the certificate cannot be encoded"))?;
         let certificate = ParsedCertificate::from_der(&der)?;
         if certificate.tbs_der() != self.tbs_der {
             return Err(CertificateError::Malformed("it does not encode again to the same bytes"));

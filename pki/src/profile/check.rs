@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use const_oid::ObjectIdentifier;
 
+use toml::Spanned;
+
 use super::raw::RawProfile;
-use super::{CertificateProfile, Field, ProfileError, Purpose, SanKind, SubjectAttribute, Template, line_at};
-use crate::KeyType;
+use super::{CertificateProfile, Field, ProfileError, Purpose, SanKind, line_at, parts};
 use crate::name::AttributeType;
 use crate::usage::{self, KeyUsage};
 
@@ -41,16 +42,25 @@ impl Place<'_> {
     }
 }
 
-struct Checker<'a> {
+/// Makes the errors about one profile.
+pub(super) struct Checker<'a> {
     place: &'a Place<'a>,
     name: String,
+    /// The line of an element of a list; the line of its key when it is none.
+    line: Option<usize>,
 }
 
-impl Checker<'_> {
-    fn fail(&self, key: &'static str, rule: impl Into<String>, remedy: impl Into<String>) -> ProfileError {
+impl<'a> Checker<'a> {
+    /// The same for what stands in one element of a list.
+    pub(super) fn at<T>(&self, element: &Spanned<T>) -> Checker<'a> {
+        let line = Some(line_at(self.place.text, element.span().start));
+        Checker { place: self.place, name: self.name.clone(), line }
+    }
+
+    pub(super) fn fail(&self, key: &'static str, rule: impl Into<String>, remedy: impl Into<String>) -> ProfileError {
         ProfileError::Rule {
             origin: self.place.origin.to_owned(),
-            line: self.place.line(key),
+            line: self.line.unwrap_or_else(|| self.place.line(key)),
             profile: self.name.clone(),
             key,
             rule: rule.into().into_boxed_str(),
@@ -58,14 +68,14 @@ impl Checker<'_> {
         }
     }
 
-    fn require(&self, holds: bool, key: &'static str, rule: &str, remedy: &str) -> Result<(), ProfileError> {
+    pub(super) fn require(&self, holds: bool, key: &'static str, rule: &str, remedy: &str) -> Result<(), ProfileError> {
         if holds { Ok(()) } else { Err(self.fail(key, rule, remedy)) }
     }
 }
 
 /// Checks one profile by itself.
 pub(super) fn profile(place: &Place<'_>, raw: RawProfile) -> Result<CertificateProfile, ProfileError> {
-    let checker = Checker { place, name: raw.name.chars().take(64).collect() };
+    let checker = Checker { place, name: raw.name.chars().take(64).collect(), line: None };
     let is_name = |name: &str| {
         (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -80,17 +90,24 @@ pub(super) fn profile(place: &Place<'_>, raw: RawProfile) -> Result<CertificateP
         let known: Vec<_> = Purpose::ALL.iter().map(|purpose| purpose.name()).collect();
         checker.fail("purpose", format!("{:?} is no purpose", raw.purpose), format!("use one of {}", known.join(", ")))
     })?;
-    let jitter = raw.jitter.as_deref().map(|text| duration(&checker, "jitter", text)).transpose()?;
+    let jitter = raw.jitter.as_deref().map(|text| parts::duration(&checker, "jitter", text)).transpose()?;
+    let san = parts::alternative_names(&checker, &raw)?;
+    let (san_required, required_san) = parts::required_names(&checker, &raw, &san)?;
+    let (policies, practice_statements) = parts::policies(&checker, &raw)?;
     let profile = CertificateProfile {
         purpose,
-        subject: subject(&checker, &raw)?,
-        san: alternative_names(&checker, &raw)?,
-        san_required: raw.san_required,
-        key_types: key_types(&checker, &raw)?,
-        key_usage: key_usage(&checker, &raw)?,
-        extended_key_usage: extended_key_usage(&checker, &raw)?,
-        policies: policies(&checker, &raw)?,
-        life: duration(&checker, "life", &raw.life)?,
+        subject: parts::subject(&checker, &raw)?,
+        permanent_identifier_assigner: parts::assigner(&checker, &raw, &san)?,
+        san,
+        san_required,
+        required_san,
+        key_types: parts::key_types(&checker, &raw)?,
+        key_usage: parts::key_usage(&checker, &raw)?,
+        extended_key_usage: parts::extended_key_usage(&checker, &raw)?,
+        policies,
+        practice_statements,
+        extensions: parts::extensions(&checker, &raw)?,
+        life: parts::duration(&checker, "life", &raw.life)?,
         jitter: jitter.unwrap_or_default(),
         path_length: raw.path_length,
         ocsp_no_check: raw.ocsp_no_check,
@@ -104,6 +121,7 @@ pub(super) fn profile(place: &Place<'_>, raw: RawProfile) -> Result<CertificateP
         Purpose::RootCa | Purpose::IssuingCa => ca(&checker, &profile)?,
         _ => leaf(&checker, &profile)?,
     }
+    extended_fits(&checker, &profile)?;
     Ok(profile)
 }
 
@@ -113,7 +131,7 @@ pub(super) fn against_others<'a>(
     profile: &CertificateProfile,
     mut others: impl Iterator<Item = &'a CertificateProfile>,
 ) -> Result<(), ProfileError> {
-    let checker = Checker { place, name: profile.name.clone() };
+    let checker = Checker { place, name: profile.name.clone(), line: None };
     let clash = others.find_map(|other| {
         if other.name == profile.name {
             return Some(checker.fail("name", "there are two profiles of this name", "rename or remove one"));
@@ -127,117 +145,6 @@ pub(super) fn against_others<'a>(
         Some(checker.fail("policies", rule, "give each purpose a policy of its own"))
     });
     clash.map_or(Ok(()), Err)
-}
-
-fn subject(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<SubjectAttribute>, ProfileError> {
-    let mut subject: Vec<SubjectAttribute> = Vec::new();
-    for attribute in &raw.subject {
-        let kind = AttributeType::from_short_name(&attribute.r#type).ok_or_else(|| {
-            let known: Vec<_> = AttributeType::ALL.iter().map(|kind| kind.short_name()).collect();
-            let rule = format!("{:?} is no attribute type", attribute.r#type);
-            checker.fail("subject", rule, format!("use one of {}", known.join(", ")))
-        })?;
-        let value = Template::parse(&attribute.value).map_err(|rule| {
-            let known: Vec<_> = Field::ALL.iter().map(|field| format!("{{{field}}}")).collect();
-            checker.fail("subject", format!("{kind}: {rule}"), format!("the fields are {}", known.join(", ")))
-        })?;
-        if subject.iter().any(|known| known.attribute == kind) {
-            let rule = format!("rule E6: {kind} stands twice");
-            return Err(checker.fail("subject", rule, "keep one"));
-        }
-        checker.require(
-            !attribute.cut || kind == AttributeType::CommonName,
-            "subject",
-            "only a CN may be cut",
-            "remove `cut` from the other attribute",
-        )?;
-        subject.push(SubjectAttribute { attribute: kind, value, cut: attribute.cut });
-    }
-    checker.require(
-        subject.iter().any(|attribute| attribute.attribute == AttributeType::CommonName),
-        "subject",
-        "a subject has a CN",
-        "add { type = \"CN\", value = \"…\" }",
-    )?;
-    Ok(subject)
-}
-
-fn alternative_names(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<SanKind>, ProfileError> {
-    let mut kinds = Vec::new();
-    for name in &raw.san {
-        let kind = SanKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-            checker.fail("san", format!("{name:?} is no kind of alternative name"), "use dns, ip or upn")
-        })?;
-        checker.require(!kinds.contains(&kind), "san", "a kind stands twice", "keep one")?;
-        kinds.push(kind);
-    }
-    checker.require(
-        !raw.san_required || !kinds.is_empty(),
-        "san_required",
-        "an alternative name is required, but none is allowed",
-        "name the kinds in `san`",
-    )?;
-    Ok(kinds)
-}
-
-fn key_types(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<KeyType>, ProfileError> {
-    let mut key_types = Vec::new();
-    for name in &raw.key_types {
-        let key_type = KeyType::ALL.into_iter().find(|key_type| key_type.to_string() == *name).ok_or_else(|| {
-            let known: Vec<_> = KeyType::ALL.iter().map(KeyType::to_string).collect();
-            let remedy = format!("use one of {}", known.join(", "));
-            checker.fail("key_types", format!("{name:?} is no key type that is certified here"), remedy)
-        })?;
-        checker.require(!key_types.contains(&key_type), "key_types", "a key type stands twice", "keep one")?;
-        key_types.push(key_type);
-    }
-    checker.require(!key_types.is_empty(), "key_types", "no key type is allowed", "name at least one")?;
-    Ok(key_types)
-}
-
-fn key_usage(checker: &Checker<'_>, raw: &RawProfile) -> Result<KeyUsage, ProfileError> {
-    let mut key_usage = KeyUsage::default();
-    for name in &raw.key_usage {
-        let usage = KeyUsage::from_name(name).ok_or_else(|| {
-            checker.fail("key_usage", format!("{name:?} is no key usage"), "use the names of RFC 5280 4.2.1.3")
-        })?;
-        checker.require(!key_usage.intersects(usage), "key_usage", "a usage stands twice", "keep one")?;
-        key_usage = key_usage.union(usage);
-    }
-    checker.require(!key_usage.is_empty(), "key_usage", "there is no key usage", "name at least one")?;
-    Ok(key_usage)
-}
-
-fn extended_key_usage(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<ObjectIdentifier>, ProfileError> {
-    const KEY: &str = "extended_key_usage";
-    let mut usages = Vec::new();
-    for name in &raw.extended_key_usage {
-        let oid = usage::extended_key_usage_from_name(name).ok_or_else(|| {
-            let rule = format!("{name:?} is neither the name nor the number of an extended key usage");
-            checker.fail(KEY, rule, "use a name such as clientAuth, or an OID such as 1.3.6.1.5.5.7.3.2")
-        })?;
-        checker.require(oid != usage::ANY_EXTENDED_KEY_USAGE, KEY, "any use is no use", "name the uses")?;
-        checker.require(!usages.contains(&oid), KEY, "a usage stands twice", "keep one")?;
-        usages.push(oid);
-    }
-    Ok(usages)
-}
-
-fn policies(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<ObjectIdentifier>, ProfileError> {
-    let mut policies = Vec::new();
-    for text in &raw.policies {
-        let oid = ObjectIdentifier::new(text).map_err(|_| {
-            checker.fail("policies", format!("{text:?} is no object identifier"), "write it as 1.3.6.1.4.1.…")
-        })?;
-        checker.require(!policies.contains(&oid), "policies", "rule E6: a policy stands twice", "keep one")?;
-        policies.push(oid);
-    }
-    Ok(policies)
-}
-
-fn duration(checker: &Checker<'_>, key: &'static str, text: &str) -> Result<Duration, ProfileError> {
-    humantime::parse_duration(text)
-        .map_err(|_| checker.fail(key, format!("{text:?} is no length of time"), "write it as 730d or 72h"))
 }
 
 fn common(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), ProfileError> {
@@ -408,6 +315,28 @@ fn usages(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), Pro
     }
 }
 
+/// Whether each extended key usage goes with the key usage. Comes after the rules of the purposes, which say more.
+fn extended_fits(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), ProfileError> {
+    for oid in &profile.extended_key_usage {
+        let fit = usage::fit_for(*oid);
+        if !fit.is_empty() && !profile.key_usage.intersects(fit) {
+            let name = usage::extended_key_usage_name(*oid);
+            let rule = format!("RFC 5280 4.2.1.12: {name} goes with {fit}, and the key usage is {}", profile.key_usage);
+            return Err(checker.fail(
+                "extended_key_usage",
+                rule,
+                "remove it, or put it into a profile that has the usage",
+            ));
+        }
+    }
+    checker.require(
+        !profile.extended_key_usage.contains(&usage::TIME_STAMPING),
+        "extended_key_usage",
+        "RFC 3161 2.3: a time stamper's certificate has a critical extension with nothing else, and none is made here",
+        "remove timeStamping",
+    )
+}
+
 /// Which names each purpose must have, and must not.
 fn names(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), ProfileError> {
     let required = match profile.purpose {
@@ -429,19 +358,33 @@ fn names(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), Prof
         "remove the serialNumber",
     )?;
     let allowed: &[SanKind] = match profile.purpose {
-        Purpose::CardAuthentication | Purpose::TemporaryCard => &[SanKind::Upn],
-        Purpose::CardSigning | Purpose::OcspSigner => &[],
-        Purpose::ServiceTls => &[SanKind::Dns, SanKind::Ip],
-        _ => &[SanKind::Dns],
+        Purpose::CardAuthentication | Purpose::TemporaryCard => {
+            &[SanKind::Upn, SanKind::Sid, SanKind::Email, SanKind::Uri, SanKind::PermanentIdentifier]
+        }
+        // No UPN and no SID: a signing key logs nobody in.
+        Purpose::CardSigning => &[SanKind::Email, SanKind::Uri, SanKind::PermanentIdentifier],
+        Purpose::OcspSigner => &[],
+        Purpose::ServiceTls => &[SanKind::Dns, SanKind::Ip, SanKind::Uri],
+        _ => &[SanKind::Dns, SanKind::Uri],
     };
     if let Some(kind) = profile.san.iter().find(|kind| !allowed.contains(kind)) {
-        let rule = format!("a {} has no alternative name of kind {}", profile.purpose, kind.name());
-        return Err(checker.fail("san", rule, "remove it"));
+        let rule = format!("a {} has no alternative name of kind {kind}", profile.purpose);
+        let remedy = match allowed {
+            [] => "leave `san` out".to_owned(),
+            _ => format!("remove it; {} may stand there", parts::list(allowed)),
+        };
+        return Err(checker.fail("san", rule, remedy));
     }
     let needs_name = matches!(
         profile.purpose,
         Purpose::RaStation | Purpose::ServiceTls | Purpose::ResponderClient | Purpose::RelyingClient
     );
+    checker.require(
+        !needs_name || profile.san.iter().any(|kind| matches!(kind, SanKind::Dns | SanKind::Ip)),
+        "san",
+        "a machine is known by its host name",
+        "add \"dns\"",
+    )?;
     checker.require(
         !needs_name || profile.san_required,
         "san_required",

@@ -15,17 +15,20 @@ pub(super) struct Document {
 pub(super) struct RawProfile {
     pub(super) name: String,
     pub(super) purpose: String,
-    pub(super) subject: Vec<RawAttribute>,
+    pub(super) subject: Vec<Spanned<RawAttribute>>,
     #[serde(default)]
-    pub(super) san: Vec<String>,
+    pub(super) san: Vec<Spanned<String>>,
     #[serde(default)]
-    pub(super) san_required: bool,
-    pub(super) key_types: Vec<String>,
-    pub(super) key_usage: Vec<String>,
+    pub(super) san_required: RawRequirement,
+    pub(super) permanent_identifier_assigner: Option<String>,
+    pub(super) key_types: Vec<Spanned<String>>,
+    pub(super) key_usage: Vec<Spanned<String>>,
     #[serde(default)]
-    pub(super) extended_key_usage: Vec<String>,
+    pub(super) extended_key_usage: Vec<Spanned<String>>,
     #[serde(default)]
-    pub(super) policies: Vec<String>,
+    pub(super) policies: Vec<Spanned<RawPolicy>>,
+    #[serde(default)]
+    pub(super) extensions: Vec<Spanned<RawExtension>>,
     pub(super) life: String,
     pub(super) jitter: Option<String>,
     pub(super) path_length: Option<u8>,
@@ -44,4 +47,42 @@ pub(super) struct RawAttribute {
     pub(super) value: String,
     #[serde(default)]
     pub(super) cut: bool,
+}
+
+/// Whether there must be alternative names: at least one, or those of these kinds.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "san_required is true, false, or a list of kinds such as [\"upn\", \"sid\"]")]
+pub(super) enum RawRequirement {
+    Any(bool),
+    Kinds(Vec<String>),
+}
+
+impl Default for RawRequirement {
+    fn default() -> Self {
+        RawRequirement::Any(false)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a policy is \"OID\", or { oid = \"OID\", cps = \"https://…\" }")]
+pub(super) enum RawPolicy {
+    Oid(String),
+    WithStatement(RawStatedPolicy),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStatedPolicy {
+    pub(super) oid: String,
+    pub(super) cps: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExtension {
+    pub(super) oid: String,
+    #[serde(default)]
+    pub(super) critical: bool,
+    pub(super) hex: Option<String>,
+    pub(super) base64: Option<String>,
 }

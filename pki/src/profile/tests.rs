@@ -108,11 +108,116 @@ fn rules_that_no_profile_may_break() {
         ("relying-client", "name = \"relying-client\"", "name = \"Relying\"", "lower-case"),
         ("relying-client", "purpose = \"relying-client\"", "purpose = \"relying\"", "no purpose"),
         ("service-tls", "san_required = true", "san_required = false", "alternative names"),
+        ("service-tls", "[\"dns\", \"ip\"]", "[\"uri\"]", "known by its host name"),
+        (
+            "ra-station",
+            "san = [\"dns\"]",
+            "san = [\"dns\", \"sid\"]",
+            "no alternative name of kind sid; remove it; dns or uri",
+        ),
+        (
+            "ra-station",
+            "san = [\"dns\"]",
+            "san = [\"rfc822\"]",
+            "use dns, ip, email, upn, sid, uri or permanent-identifier",
+        ),
+        ("card-authentication", "san = [\"upn\"]", "san = [\"upn\", \"upn\"]", "a kind stands twice"),
+        ("card-authentication", "san = [\"upn\"]", "san = [\"sid\"]\nsan_required = true", "none is allowed"),
+        ("card-authentication", "san = [\"upn\"]", "san_required = [\"upn\"]", "upn is required, but not allowed"),
+        ("card-authentication", "san = [\"upn\"]", "san = [\"upn\"]\nsan_required = []", "the list is empty"),
+        ("card-authentication", "san =", "permanent_identifier_assigner = \"1.2.3\"\nsan =", "takes none"),
+        ("card-signing", "policies =", "extended_key_usage = [\"codeSigning\"]\npolicies =", "5280 4.2.1.12"),
+        ("card-signing", "policies =", "extended_key_usage = [\"timeStamping\"]\npolicies =", "RFC 3161"),
+        (
+            "card-signing",
+            "policies =",
+            "extended_key_usage = [\"1.2.x\"]\npolicies =",
+            "neither the name nor the number",
+        ),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.3.x\"]", "no object identifier"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3\", cps = \"ftp://a/\" }]", "5280 4.2.1.4"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3\", cps = \"https://\" }]", "it has no host"),
     ] {
         let error = ProfileSet::load(&changed(profile, from, to), "my.toml").unwrap_err();
         assert!(error.to_string().contains(rule), "{profile}: {to}: {error}");
         assert!(matches!(error, ProfileError::Rule { line: 2.., .. }), "{error}");
     }
+}
+
+#[test]
+fn extensions_that_no_site_may_add() {
+    for (extension, rule) in [
+        // conformance: E6
+        (
+            "oid = \"2.5.29.15\", hex = \"03020780\"",
+            "E6: Cardinal writes the extension 2.5.29.15 itself; use `key_usage`",
+        ),
+        ("oid = \"1.3.6.1.4.1.311.25.2\", hex = \"0500\"", "use `san` with \"sid\""),
+        ("oid = \"1.2.3\", hex = \"0500\" }, { oid = \"1.2.3\", hex = \"0500\"", "E6: an extension stands twice"),
+        ("oid = \"2.5.29.30\", hex = \"3000\"", "constrains paths"),
+        ("oid = \"1.2.3\", hex = \"0500\", critical = true", "RFC 5280 4.2"),
+        // conformance: E9
+        ("oid = \"1.2.3\", hex = \"050000\"", "E9: the content of 1.2.3 is not one element of DER: something follows"),
+        ("oid = \"1.2.3\", hex = \"30800000\"", "indefinite"),
+        ("oid = \"1.2.3\", hex = \"\"", "cut short"),
+        ("oid = \"1.2.3\", hex = \"5g\"", "not hexadecimal"),
+        ("oid = \"1.2.3\", base64 = \"BQA\"", "not base64"),
+        ("oid = \"1.2.3\"", "given once"),
+        ("oid = \"1.2.3\", hex = \"0500\", base64 = \"BQA=\"", "given once"),
+        ("oid = \"x\", hex = \"0500\"", "no object identifier"),
+    ] {
+        let text = changed("card-signing", "life =", &format!("extensions = [\n    {{ {extension} }},\n]\nlife ="));
+        let line = text.lines().position(|line| line.starts_with("    { oid")).unwrap() + 1;
+        let error = ProfileSet::load(&text, "my.toml").unwrap_err();
+        assert!(error.to_string().contains(rule), "{extension}: {error}");
+        assert!(error.to_string().starts_with(&format!("my.toml:{line}: ")), "the line of the element: {error}");
+    }
+    let long = format!("extensions = [{{ oid = \"1.2.3\", hex = \"0482 1001 {}\" }}]\nlife =", "00".repeat(4097));
+    let error = ProfileSet::load(&changed("card-signing", "life =", &long), "my.toml").unwrap_err();
+    assert!(error.to_string().contains("longer than 4096"), "{error}");
+    let many: Vec<_> = (0..17).map(|last| format!("{{ oid = \"1.2.3.{last}\", hex = \"0500\" }}")).collect();
+    let many = format!("extensions = [{}]\nlife =", many.join(", "));
+    let error = ProfileSet::load(&changed("card-signing", "life =", &many), "my.toml").unwrap_err();
+    assert!(error.to_string().contains("more than 16"), "{error}");
+}
+
+#[test]
+fn an_extension_is_written_in_hex_or_in_base64() {
+    let both =
+        "extensions = [{ oid = \"1.2.3\", hex = \"0C 02:c3A9\" }, { oid = \"1.2.4\", base64 = \"BQA=\" }]\nlife =";
+    let profiles = ProfileSet::load(&changed("card-signing", "life =", both), "my.toml").unwrap();
+    let extensions = profiles.get("card-signing").unwrap().extensions();
+    let read: Vec<_> = extensions.iter().map(|one| (one.oid().to_string(), one.der())).collect();
+    assert_eq!(read, [("1.2.3".to_owned(), &[0x0c, 2, 0xc3, 0xa9][..]), ("1.2.4".to_owned(), &[5, 0])]);
+}
+
+#[test]
+fn a_list_of_another_form_says_which_form_it_has() {
+    for (profile, from, to, words) in [
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3\" }]", "a policy is \"OID\", or { oid"),
+        ("service-tls", "san_required = true", "san_required = \"yes\"", "san_required is true, false, or a list"),
+        ("card-signing", "life =", "extensions = [{ oid = \"1.2.3\", der = \"0500\" }]\nlife =", "unknown field `der`"),
+    ] {
+        let error = ProfileSet::load(&changed(profile, from, to), "my.toml").unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(matches!(error, ProfileError::Syntax { line: Some(2..), .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn all_profiles_that_break_a_rule_are_listed() {
+    let text = changed("card-signing", "life = \"730d\"", "life = \"9999d\"");
+    let text = text.replace("life = \"72h\"", "life = \"73h\"");
+    let errors = ProfileSet::load_or_list(&text, "my.toml").unwrap_err();
+    let names: Vec<_> = errors
+        .iter()
+        .map(|error| match error {
+            ProfileError::Rule { profile, key, .. } => (profile.as_str(), *key),
+            ProfileError::Syntax { .. } => panic!("{error}"),
+        })
+        .collect();
+    assert_eq!(names, [("card-signing", "life"), ("temporary-card", "life")]);
+    assert_eq!(ProfileSet::load(&text, "my.toml").unwrap_err(), errors[0]);
 }
 
 #[test]

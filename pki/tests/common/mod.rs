@@ -32,6 +32,38 @@ pub(crate) fn profile(name: &str) -> &'static CertificateProfile {
     profiles().get(name).unwrap()
 }
 
+/// A site's profile for cards that uses all that a profile can say.
+pub(crate) fn rich_profile() -> &'static CertificateProfile {
+    static PROFILES: OnceLock<ProfileSet> = OnceLock::new();
+    let text = r#"
+        [[profile]]
+        name = "site-card"
+        purpose = "card-authentication"
+        subject = [
+            { type = "C", value = "GB" },
+            { type = "O", value = "{organization}" },
+            { type = "CN", value = "{user_id}_{given}_{family}", cut = true },
+            { type = "serialNumber", value = "{user_id}" },
+        ]
+        san = ["upn", "sid", "email", "uri", "permanent-identifier"]
+        san_required = ["upn", "sid", "permanent-identifier"]
+        permanent_identifier_assigner = "1.3.6.1.4.1.99999.3"
+        key_types = ["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096"]
+        key_usage = ["digitalSignature"]
+        extended_key_usage = ["clientAuth", "smartcardLogon", "pkinitClientAuth", "1.3.6.1.4.1.99999.4"]
+        policies = [{ oid = "1.3.6.1.4.1.99999.1.1", cps = "https://pki.example/cps" }, "1.3.6.1.4.1.99999.1.11"]
+        extensions = [
+            { oid = "1.3.6.1.4.1.99999.2.1", hex = "0C06 73697465 2041" },
+            { oid = "1.3.6.1.4.1.99999.2.2", base64 = "BQA=" },
+        ]
+        life = "730d"
+        jitter = "30d"
+        aia = true
+        crldp = true
+    "#;
+    PROFILES.get_or_init(|| ProfileSet::load(text, "site.toml").unwrap()).get("site-card").unwrap()
+}
+
 pub(crate) fn serial() -> SerialNumber {
     let mut random = [0; SerialNumber::RANDOM_OCTETS];
     SystemRandom::new().fill(&mut random).unwrap();
@@ -154,6 +186,10 @@ pub(crate) fn fields() -> SubjectFields {
         dns_names: vec!["station-1.example".into(), "localhost".into()],
         ip_addresses: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
         upn: Some("zoe@health.example".into()),
+        sid: Some("S-1-5-21-1004336348-1177238915-682003330-512".into()),
+        emails: vec!["zoe@health.example".into()],
+        uris: vec!["urn:example:555000000017".into()],
+        permanent_identifier: Some("555000000017".into()),
     }
 }
 
