@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use audit::{Actor, AuditRecord, Outcome};
 use hsm::Signer;
-use pki::crl::{CrlEntry, CrlNumber, PreparedCrl, prepare_crl};
+use pki::crl::{CrlEntry, CrlHeader, CrlNumber, PreparedCrl, prepare_crl};
 use pki::{CrlReason, IssuerDescription, Timestamp};
 use store::{Batch, Store};
 
@@ -29,6 +29,7 @@ pub struct CrlSchedule {
 pub struct NumberedCrl {
     issuer: IssuerDescription,
     prepared: PreparedCrl,
+    entries: Vec<CrlEntry>,
     published: PublishedCrl,
 }
 
@@ -72,16 +73,32 @@ pub fn begin(
     let epoch_as_number = store.feed_position()?.epoch.saturating_mul(NUMBERS_PER_EPOCH);
     let number = time_as_number.max(epoch_as_number).max(stored.record.crl_number + 1);
 
-    let entries = entries(store, &issuer.id, stored.record.last_crl)?;
-    let count = entries.len();
-    let prepared = prepare_crl(issuer, CrlNumber::from(number), this_update, next_update, entries)?;
+    let mut entries = entries(store, &issuer.id, stored.record.last_crl)?;
+    entries.sort_unstable_by_key(|entry| entry.serial);
+    let header = CrlHeader {
+        issuer,
+        number: CrlNumber::from(number),
+        this_update,
+        next_update,
+        base: None,
+        distribution_point: None,
+        freshest_crl: None,
+        expired_certs_on_crl: None,
+    };
+    let prepared = prepare_crl(&header, &entries)?;
 
     let mut batch = batch(now);
     batch.update(&stored.with(IssuerRecord { crl_number: number, ..stored.record.clone() }))?;
-    let published =
-        PublishedCrl { issuer: issuer.id.clone(), number, this_update, next_update, entries: count, der: Vec::new() };
+    let published = PublishedCrl {
+        issuer: issuer.id.clone(),
+        number,
+        this_update,
+        next_update,
+        entries: entries.len(),
+        der: Vec::new(),
+    };
     record(&mut batch, &published.audit(actor, now, Outcome::Intent))?;
-    Ok((batch, NumberedCrl { issuer: issuer.clone(), prepared, published }))
+    Ok((batch, NumberedCrl { issuer: issuer.clone(), prepared, entries, published }))
 }
 
 impl NumberedCrl {
@@ -90,8 +107,9 @@ impl NumberedCrl {
     /// # Errors
     /// When the token does not sign, or the signature does not verify.
     pub fn sign(self, signer: &dyn Signer) -> Result<PublishedCrl, Error> {
-        let signature = signer.sign(self.prepared.tbs_der())?;
-        let der = self.prepared.assemble(&signature, &self.issuer.public_key)?.into_der();
+        let signature = signer.sign_digest(self.prepared.digest())?;
+        let mut der = Vec::new();
+        self.prepared.write(&self.entries, &signature, &self.issuer.public_key, &mut der)?;
         Ok(PublishedCrl { der, ..self.published })
     }
 }
@@ -152,5 +170,5 @@ fn entry(record: &CertificateRecord) -> Option<CrlEntry> {
         CertificateState::Void { at } => (at, CrlReason::CessationOfOperation, None),
         CertificateState::Reserved { .. } | CertificateState::Good { .. } => return None,
     };
-    Some(CrlEntry { serial: record.id.serial, at, reason, invalidity_date })
+    Some(CrlEntry { serial: record.id.serial, at, reason: reason.into(), invalidity_date })
 }

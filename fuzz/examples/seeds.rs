@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fuzz::{NOW, Sample, SampleState};
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::pkcs8::DecodePrivateKey;
 use pki::certificate::{PreparedCertificate, SignedCertificate, SubjectFields, Validity, prepare, prepare_root};
-use pki::crl::{CrlEntry, CrlNumber, prepare_crl};
+use pki::crl::{CrlEntry, CrlHeader, CrlNumber, EntryReason, prepare_crl};
 use pki::feed::{PublishedStatus, StatusEntry};
 use pki::ocsp::{
     CertStatus, HashAlgorithm, IssuerHashes, ResponderId, ResponseContent, SingleResponse, build_request,
@@ -23,6 +25,7 @@ use store::{Batch, SledStore, Store};
 type Fallible<T = ()> = Result<T, Box<dyn Error>>;
 
 struct Key {
+    pkcs8: Vec<u8>,
     pair: EcdsaKeyPair,
     public: PublicKey,
 }
@@ -37,12 +40,19 @@ impl Key {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).map_err(|_| "no key")?;
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).map_err(|_| "no key")?;
         let public = PublicKey::from_ec_point(key_type, pair.public_key().as_ref())?;
-        Ok(Self { pair, public })
+        Ok(Self { pkcs8: pkcs8.as_ref().to_vec(), pair, public })
     }
 
     fn sign(&self, message: &[u8]) -> Fallible<Vec<u8>> {
         let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| "no signature")?;
         Ok(signature.as_ref().to_vec())
+    }
+
+    /// Signs what was hashed already, which ring does not. For P-256 only.
+    fn sign_digest(&self, digest: &[u8]) -> Fallible<Vec<u8>> {
+        let key = p256::ecdsa::SigningKey::from_pkcs8_der(&self.pkcs8).map_err(|_| "no P-256 key")?;
+        let signature: p256::ecdsa::Signature = key.sign_prehash(digest)?;
+        Ok(signature.to_der().as_bytes().to_vec())
     }
 
     fn certify(&self, prepared: PreparedCertificate) -> Fallible<SignedCertificate> {
@@ -145,21 +155,40 @@ fn certificates(seeds: &Seeds) -> Fallible {
 
 fn crls(seeds: &Seeds, ca_key: &Key, issuer: &IssuerDescription) -> Fallible {
     let entry = |number, reason, invalidity_date| CrlEntry { serial: serial(number), at: NOW, reason, invalidity_date };
-    for (name, entries) in [
-        ("empty", vec![]),
-        (
-            "three",
-            vec![
-                entry(10, CrlReason::Unspecified, None),
-                entry(11, CrlReason::CertificateHold, None),
-                entry(12, CrlReason::KeyCompromise, Some(NOW.minus(Duration::from_secs(3600)))),
-            ],
-        ),
+    let three = vec![
+        entry(10, CrlReason::Unspecified.into(), None),
+        entry(11, CrlReason::CertificateHold.into(), None),
+        entry(12, CrlReason::KeyCompromise.into(), Some(NOW.minus(Duration::from_secs(3600)))),
+    ];
+    let full = CrlHeader {
+        issuer,
+        number: CrlNumber::from(7),
+        this_update: NOW,
+        next_update: NOW.plus(Duration::from_secs(3600)),
+        base: None,
+        distribution_point: None,
+        freshest_crl: None,
+        expired_certs_on_crl: None,
+    };
+    let shard = CrlHeader {
+        distribution_point: Some("http://ca.example.org/crl/authentication-1/3.crl"),
+        freshest_crl: Some("http://ca.example.org/crl/authentication-1/3/delta.crl"),
+        expired_certs_on_crl: Some(NOW.minus(Duration::from_secs(86_400))),
+        ..full
+    };
+    let delta = CrlHeader { number: CrlNumber::from(300), base: Some(CrlNumber::from(7)), ..full };
+    let released = vec![entry(10, CrlReason::Superseded.into(), None), entry(11, EntryReason::RemoveFromCrl, None)];
+    for (name, header, entries) in [
+        ("empty", full, vec![]),
+        ("three", full, three.clone()),
+        ("shard", shard, three),
+        ("delta", delta, released),
     ] {
-        let number = CrlNumber::from_der_content(&[7])?;
-        let crl = prepare_crl(issuer, number, NOW, NOW.plus(Duration::from_secs(3600)), entries)?;
-        let signature = ca_key.sign(crl.tbs_der())?;
-        seeds.write("crl", &format!("{name}.der"), crl.assemble(&signature, &ca_key.public)?.der())?;
+        let prepared = prepare_crl(&header, &entries)?;
+        let signature = ca_key.sign_digest(prepared.digest())?;
+        let mut der = Vec::new();
+        prepared.write(&entries, &signature, &ca_key.public, &mut der)?;
+        seeds.write("crl", &format!("{name}.der"), der)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 pub mod certificate;
 pub mod crl;
+pub mod digest;
 pub mod feed;
 pub mod issuer;
 pub mod key;

@@ -113,12 +113,15 @@ impl Crls {
 
 fn served_crl(issuer: &str, der: Vec<u8>) -> Result<ServedCrl, String> {
     let parsed = ParsedCrl::from_der(&der, MAX_CRL_BYTES).map_err(|error| error.to_string())?;
+    if !parsed.description().is_complete() {
+        return Err("it is a delta or a shard, and no full CRL".to_owned());
+    }
     Ok(ServedCrl {
         issuer: issuer.to_owned(),
-        number: parsed.number(),
+        number: parsed.description().number,
         entries: parsed.len(),
-        this_update: parsed.this_update(),
-        next_update: parsed.next_update(),
+        this_update: parsed.description().this_update,
+        next_update: parsed.description().next_update,
         der: der.into(),
     })
 }

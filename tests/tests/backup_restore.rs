@@ -112,7 +112,7 @@ fn a_backup_made_under_load_has_all_that_was_acknowledged_before_it() {
         let now = world.publish_crls().await;
         for issuer in ["authentication-1", "signing-1", "devices-1"] {
             assert!(highest(&now, issuer) > highest(&last, issuer), "{issuer}: {now:?} after {last:?}");
-            let number = world.read_crl(issuer).await.number();
+            let number = world.read_crl(issuer).await.description().number;
             assert!(number >= CrlNumber::from(highest(&now, issuer)));
         }
         // It works on.

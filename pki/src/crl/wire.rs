@@ -7,7 +7,7 @@ use der::{Decode, Encode, Reader, Sequence, SliceReader, Tag, Tagged};
 use spki::AlgorithmIdentifierRef;
 use x509_cert::time::Time;
 
-use crate::{PublicKey, SignatureAlgorithm, Timestamp};
+use crate::{SignatureAlgorithm, Timestamp};
 
 /// `SIGNED{ToBeSigned}` of X.509: `SEQUENCE { toBeSigned, algorithmIdentifier, signature BIT STRING }` (RFC 5280 4.1, 5.1).
 /// The bytes to be signed are a slice of what came in, never encoded again.
@@ -53,19 +53,7 @@ pub(crate) fn known_algorithm(identifier: &AlgorithmIdentifierRef<'_>) -> Option
     })
 }
 
-/// Puts a signature around bytes: `SIGNED{ToBeSigned}`. The signature is checked with the signer's key first, so that
-/// what comes out is known to verify.
-pub(crate) fn seal(
-    tbs_der: &[u8],
-    algorithm: SignatureAlgorithm,
-    signature: &[u8],
-    key: &PublicKey,
-) -> Result<Vec<u8>, SealError> {
-    key.verify(algorithm, tbs_der, signature).map_err(|_| SealError::Signature)?;
-    Ok(envelope(tbs_der, algorithm, signature, &[])?)
-}
-
-/// The envelope, with whatever else follows the signature.
+/// `SIGNED{ToBeSigned}`: an envelope, with whatever else follows the signature.
 pub(crate) fn envelope(
     tbs_der: &[u8],
     algorithm: SignatureAlgorithm,
@@ -78,19 +66,6 @@ pub(crate) fn envelope(
     BitStringRef::from_bytes(signature)?.encode_to_vec(&mut content)?;
     content.extend_from_slice(rest);
     AnyRef::new(Tag::Sequence, &content)?.to_der()
-}
-
-/// Why [`seal`] refuses.
-#[derive(Debug)]
-pub(crate) enum SealError {
-    Signature,
-    Encoding(der::Error),
-}
-
-impl From<der::Error> for SealError {
-    fn from(error: der::Error) -> Self {
-        SealError::Encoding(error)
-    }
 }
 
 /// A GeneralizedTime in whole seconds.

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use der::{Decode, Encode};
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::pkcs8::DecodePrivateKey;
 use pki::{IssuerDescription, PublicKey, SerialNumber, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -94,6 +96,13 @@ impl Ca {
             params.not_after = NOW.minus(std::time::Duration::from_secs(60)).to_offset_date_time();
         }
         params.signed_by(key, &self.issuer).unwrap().der().to_vec()
+    }
+
+    /// Signs what was hashed already.
+    pub(crate) fn sign_digest(&self, digest: &[u8]) -> Vec<u8> {
+        let key = p256::ecdsa::SigningKey::from_pkcs8_der(&self.key.serialize_der()).unwrap();
+        let signature: p256::ecdsa::Signature = key.sign_prehash(digest).unwrap();
+        signature.to_der().as_bytes().to_vec()
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {

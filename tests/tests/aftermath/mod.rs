@@ -225,7 +225,7 @@ pub(crate) async fn all_agrees(deployment: &Deployment) {
         match status {
             CertStatus::Revoked { at, reason } => {
                 let entry = entry.unwrap_or_else(|| panic!("{target} is not on the CRL"));
-                assert_eq!((entry.at.whole_seconds(), entry.reason), (at, reason), "{target}");
+                assert_eq!((entry.at.whole_seconds(), entry.reason), (at, reason.into()), "{target}");
             }
             _ => assert!(entry.is_none(), "{target} is on the CRL"),
         }
