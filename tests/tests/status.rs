@@ -171,7 +171,7 @@ fn a_hold_that_is_made_final_changes_its_reason_and_keeps_its_date() {
         let [revoked, _] = published_pair(&world, &card).await;
         let (held, revoked) = (held.unwrap(), revoked.unwrap());
         assert_eq!(revoked.at, held.at);
-        assert_eq!((held.reason, revoked.reason), (CrlReason::CertificateHold, CrlReason::KeyCompromise));
+        assert_eq!((held.reason, revoked.reason), (CrlReason::CertificateHold.into(), CrlReason::KeyCompromise.into()));
     });
 }
 

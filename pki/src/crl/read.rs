@@ -135,7 +135,7 @@ impl<R: Read> CrlReader<R> {
     /// When something of it is malformed, something follows it, or it has a critical extension or a scope that is not
     /// known here.
     pub fn finish(mut self) -> Result<CrlDescription, CrlError> {
-        while let Some(entry) = self.next() {
+        for entry in self.by_ref() {
             entry?;
         }
         if self.failed {
