@@ -33,6 +33,21 @@ impl fmt::Display for ReturnCode {
     }
 }
 
+impl ReturnCode {
+    /// Whether it says that the data, here a ciphertext with its tag, is not what the key expects.
+    pub(crate) fn is_about_data(self) -> bool {
+        matches!(
+            self.0,
+            RvError::EncryptedDataInvalid
+                | RvError::EncryptedDataLenRange
+                | RvError::DataInvalid
+                | RvError::DataLenRange
+                | RvError::GeneralError
+                | RvError::FunctionFailed
+        )
+    }
+}
+
 impl fmt::Debug for ReturnCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -169,6 +184,37 @@ pub enum Error {
         /// The token's label.
         token: String,
     },
+    /// A change of the PIN was interrupted, so that it may be either of two; and the token warns of failed tries already
+    /// (CKF_USER_PIN_COUNT_LOW), so neither is tried (conformance: K4).
+    #[error(
+        "a change of the PIN of token {token} was interrupted, so it may be the one in its PIN file or the one in the \
+         file .next beside it; and the token warns of a failed login, so neither is tried. Log in once with another \
+         tool by the right one, which ends the warning, leave that one in the PIN file, delete the other, and start again"
+    )]
+    PinCountLow {
+        /// The token's label.
+        token: String,
+    },
+    /// A change of the PIN was interrupted, and the token refused both PINs. Each was tried once.
+    #[error(
+        "token {token} refused the PIN in its PIN file and the one in the file .next beside it. Each was tried once and \
+         will not be tried again; put the right one in the PIN file, delete the other, and start again"
+    )]
+    BothPinsIncorrect {
+        /// The token's label.
+        token: String,
+    },
+    /// The token failed while it changed its PIN, so that it may be the old or the new one.
+    #[error(
+        "whether token {token} changed its PIN is not known: {reason}. Both PIN files are kept; do the change again, or \
+         restart: then each of the two is tried at most once"
+    )]
+    PinChangeUnknown {
+        /// The token's label.
+        token: String,
+        /// What failed.
+        reason: String,
+    },
     /// The old PIN is not that which the token was opened with, so the token was not asked.
     #[error("token {token}: the old PIN is not the one in use, so the PIN was not changed")]
     OldPinDiffers {
@@ -244,6 +290,37 @@ pub enum Error {
         attribute: &'static str,
         /// What it must be.
         expected: bool,
+    },
+    /// The token made a secret key which is not protected as it must be; it was destroyed again (conformance: K1).
+    #[error("token {token} made the key {label:?}, whose {attribute} is not {expected}; the key was destroyed")]
+    SecretKeyUnprotected {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        label: String,
+        /// The attribute, as `CKA_EXTRACTABLE`.
+        attribute: &'static str,
+        /// What it must be.
+        expected: bool,
+    },
+    /// What was to be decrypted was encrypted with another key or for another purpose, or was changed.
+    #[error(
+        "token {token}: what was encrypted with the key {label:?} cannot be decrypted with it: this is another token \
+         than that which encrypted it, or it was changed"
+    )]
+    SecretRefused {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        label: String,
+    },
+    /// What is to be encrypted by a key in the token is empty or too long.
+    #[error("a key in a token encrypts 1 to {limit} octets, not {actual}")]
+    SecretLength {
+        /// How many there are.
+        actual: usize,
+        /// How many there may be.
+        limit: usize,
     },
     /// A certificate is not DER.
     #[error("token {token}: this is not a DER certificate (RFC 5280 4.1), so it is not written")]

@@ -3,7 +3,8 @@
 //! A [`Module`] is a vendor's library, loaded once per process. A [`Token`] is one of its tokens, logged in, with a
 //! worker thread per session and a bounded queue before them. A [`Key`] is a private key in a token; it never leaves it
 //! (conformance: K1). A smartcard is a token like any other, so what a card needs (certificates as objects, changing
-//! the PIN, deleting keys) is here too.
+//! the PIN, deleting keys) is here too. A [`KeyEncryptionKey`] encrypts the keys that are used outside of the token; a
+//! [`PinFile`] is where a token's PIN is kept, and changed.
 //!
 //! Everything here blocks: callers on an async runtime bring their own thread. What certificates and requests look like
 //! is the business of `pki`; which token holds which CA's key is that of the rooms above.
@@ -17,7 +18,9 @@ mod memory;
 mod module;
 mod object;
 mod pin;
+mod pin_file;
 mod public_key;
+mod secret_key;
 mod signer;
 mod slot;
 mod token;
@@ -29,6 +32,8 @@ pub use memory::MemoryKey;
 pub use module::Module;
 pub use object::TokenCertificate;
 pub use pin::Pin;
+pub use pin_file::{PinFile, PinSettlement, Pins};
+pub use secret_key::KeyEncryptionKey;
 pub use signer::Signer;
 pub use slot::{SlotDescription, TokenSelector};
 pub use token::{Token, TokenOptions};

@@ -12,7 +12,7 @@ use crate::error::Fault;
 use crate::login::Access;
 use crate::module::Claim;
 use crate::worker::{Job, Worker};
-use crate::{Error, Module, Pin, SlotDescription, TokenSelector, slot};
+use crate::{Error, Module, Pin, Pins, SlotDescription, TokenSelector, slot};
 
 /// How much of a token is used at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Token {
     /// Opens a token's sessions and logs in, once for all of them.
     ///
     /// A PIN that the token refuses is tried once and never again in this process, whoever opens the token
-    /// (conformance: K4).
+    /// (conformance: K4). Where a change of the PIN was interrupted, see [`crate::PinFile::open_token`].
     ///
     /// # Errors
     /// [`Error::TokenMissing`], [`Error::TokenAmbiguous`], [`Error::AlreadyOpen`]; [`Error::PinIncorrect`],
@@ -58,14 +58,14 @@ impl Token {
     pub fn open(
         module: &Arc<Module>,
         selector: &TokenSelector,
-        pin: Pin,
+        pins: impl Into<Pins>,
         options: TokenOptions,
     ) -> Result<Arc<Token>, Error> {
         let (_, description) = slot::choose(module.list()?, selector)?;
         let claim = module.claim(&description)?;
         let queue = options.queue.max(1);
         let (jobs, waiting) = bounded::<Job>(queue);
-        let access = Arc::new(Access::new(Arc::clone(module), description, pin));
+        let access = Arc::new(Access::new(Arc::clone(module), description, pins.into()));
         let sessions = options.sessions.max(1);
         let connections = (0..sessions).map(|_| access.connect()).collect::<Result<Vec<Connection>, Error>>()?;
         let mut running = Running { jobs, workers: Vec::with_capacity(sessions), _claim: claim };
@@ -113,11 +113,28 @@ impl Token {
     ///
     /// # Errors
     /// [`Error::OldPinDiffers`] without asking the token when `old` is not the PIN in use; [`Error::PinIncorrect`],
-    /// [`Error::PinLocked`]; [`Error::Pkcs11`] when the new PIN is not to the token's taste.
+    /// [`Error::PinLocked`]; [`Error::Pkcs11`] when the new PIN is not to the token's taste; and
+    /// [`Error::PinChangeUnknown`] when the token failed in the middle: the same call made again finds out.
     pub fn change_pin(&self, old: &Pin, new: &Pin) -> Result<(), Error> {
         let (access, old, new) = (Arc::clone(&self.access), old.clone(), new.clone());
         // As an `Error`, a lost session is not tried again: had the change been done, the old PIN would count as wrong.
-        self.run(move |connection, _| Ok(access.change_pin(&connection.session, &old, &new)?))
+        self.run(move |connection, _| {
+            let slot = access.slot()?;
+            Ok(access.change_pin(slot, &connection.session, &old, &new)?)
+        })
+    }
+
+    /// The PIN in use: what the next login takes.
+    pub fn pin(&self) -> Pin {
+        self.access.pin()
+    }
+
+    pub(crate) fn pin_that_worked(&self) -> Option<Pin> {
+        self.access.pin_that_worked()
+    }
+
+    pub(crate) fn forget_next_pin(&self) {
+        self.access.forget_next_pin();
     }
 
     /// Random octets from the token.
