@@ -131,6 +131,19 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// A sealed value cannot be opened.
+    #[error("the sealed record {} in table {} cannot be opened: {detail}", hex(.key), .table.name())]
+    Unsealable {
+        /// The table of the record.
+        table: Table,
+        /// The key of the record.
+        key: Vec<u8>,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The operating system gave no random octets for a seal; nothing was applied.
+    #[error("a value could not be sealed: the system's random number generator failed")]
+    SealFailed,
     /// A record cannot be written as CBOR.
     #[error("a record for table {} cannot be written: {detail}", .table.name())]
     RecordEncode {

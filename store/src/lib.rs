@@ -14,6 +14,7 @@
 //! | [`store`](mod@store) | the contract: the [`Store`] trait and what it answers |
 //! | [`record`] | typed records: CBOR with a schema byte |
 //! | [`sled`](mod@crate::sled) | the embedded backend |
+//! | [`sealed`] | encrypted values, in front of any backend |
 //! | [`backup`] | the backup format, its writer, reader and verification |
 //! | `contract` | the suite that each backend has to pass (feature `contract-suite`) |
 
@@ -23,6 +24,7 @@ pub mod batch;
 pub mod contract;
 mod error;
 pub mod record;
+pub mod sealed;
 pub mod sled;
 pub mod store;
 
@@ -30,5 +32,6 @@ pub use self::backup::{BackupSummary, verify_backup};
 pub use self::batch::{Batch, Expect, Index, Put, Table, Term};
 pub use self::error::Error;
 pub use self::record::{Record, Versioned, load, load_by_index, load_range};
+pub use self::sealed::{DataKey, DataKeyNumber, SealedStore};
 pub use self::sled::{OpenReport, RestoreOptions, RestoreReport, SledOptions, SledStore, restore};
 pub use self::store::{Committed, Cursor, IndexEntry, IndexPage, Position, Row, Store};
