@@ -66,6 +66,9 @@ pub enum Error {
          backup; a new token would not have the same keys"
     )]
     TokenAway(String),
+    /// The store's data keys contradict themselves.
+    #[error("the store's data keys cannot be used: {0}. Keep the data directory as it is, and restore the last backup")]
+    DataKeys(String),
     /// A background part did not start.
     #[error("the service did not start: {0}")]
     Start(String),
@@ -93,6 +96,8 @@ impl Error {
                     | Token::PinRefusedBefore { .. }
                     | Token::PinLocked { .. }
                     | Token::PinFinalTry { .. }
+                    | Token::PinCountLow { .. }
+                    | Token::BothPinsIncorrect { .. }
             )
         )
     }

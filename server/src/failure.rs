@@ -142,6 +142,12 @@ impl From<ca::Error> for Failure {
     }
 }
 
+impl From<hsm::Error> for Failure {
+    fn from(error: hsm::Error) -> Self {
+        ca::Error::from(error).into()
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         match error {

@@ -12,7 +12,7 @@ use store::{Batch, Index, Put, Record, Store, Table, Term, Versioned};
 
 use crate::failure::Failure;
 
-const IDEMPOTENCY: Table = Table::new("idempotency");
+pub(crate) const IDEMPOTENCY: Table = Table::new("idempotency");
 const BY_EXPIRY: Index = Index::new("idempotency.expiry");
 const IN_FLIGHT: Index = Index::new("idempotency.in_flight");
 
@@ -20,7 +20,7 @@ const IN_FLIGHT: Index = Index::new("idempotency.in_flight");
 const MAX_KEY: usize = 255;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Remembered {
+pub(crate) struct Remembered {
     #[serde(with = "serde_bytes")]
     digest: Vec<u8>,
     #[serde(with = "serde_bytes")]
@@ -31,7 +31,7 @@ struct Remembered {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Remembrance {
+pub(crate) enum Remembrance {
     InFlight,
     Answered {
         status: u16,

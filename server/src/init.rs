@@ -14,7 +14,7 @@ use ca::crl::CrlSchedule;
 use ca::hierarchy::{self, CaPlan};
 use config::Config;
 use data_encoding::BASE32_NOPAD;
-use hsm::{Module, Pin, Token, TokenOptions, TokenSelector};
+use hsm::{Module, Pin, PinFile, Token, TokenOptions, TokenSelector};
 use pki::Timestamp;
 use ra::organisation::{self, Organisation};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -103,7 +103,7 @@ fn token(
         module.init_token(&token.label, &so_pin, &user_pin)?;
     }
     let options = TokenOptions { sessions: 1, ..TokenOptions::default() };
-    Ok(Token::open(module, &TokenSelector::Label(token.label.clone()), user_pin, options)?)
+    Ok(PinFile::new(&token.pin_file).open_token(module, &TokenSelector::Label(token.label.clone()), options)?.0)
 }
 
 /// Makes a deployment, or completes one.

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod caller;
 pub mod clock;
 pub mod crls;
+pub mod data_keys;
 pub mod doors;
 pub mod error;
 pub mod failure;

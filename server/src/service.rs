@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::crls::Crls;
+use crate::data_keys::DataKeys;
 use crate::failure::Failure;
 use crate::followers::Followers;
 use crate::idempotency::{Repeatable, Reply};
@@ -42,6 +43,8 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     /// The CA; exchanged when its keys change.
     pub(crate) authority: ArcSwap<ca::Authority>,
+    /// What the sealed tables of the store are encrypted with.
+    pub data_keys: DataKeys,
     /// The token of the issuing CAs.
     pub token: Arc<Token>,
     /// Who may do what.

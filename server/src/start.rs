@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use ca::Authority;
 use ca::authority::{PublicUrls, Settings};
 use config::Config;
-use hsm::{Module, Pin, Token, TokenOptions, TokenSelector};
+use hsm::{Module, PinFile, TokenOptions, TokenSelector};
 use ocsp_responder::http::{HttpOptions, HttpState};
 use ocsp_responder::{IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
 use pki::Timestamp;
@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::crls::Crls;
+use crate::data_keys::DataKeys;
 use crate::doors::{self, DoorLimits};
 use crate::error::Error;
 use crate::followers::Followers;
@@ -133,14 +134,15 @@ fn open_service(
     };
 
     let module = Module::load(&config.hsm.module)?;
-    let pin = Pin::from_file(&config.hsm.ca.pin_file)?;
     let selector = TokenSelector::Label(config.hsm.ca.label.clone());
     let options = TokenOptions { sessions: config.hsm.sessions, queue: config.hsm.queue };
-    let token = Token::open(&module, &selector, pin, options)?;
+    let (token, _) = PinFile::new(&config.hsm.ca.pin_file).open_token(&module, &selector, options)?;
     let authority = Authority::open(settings(&config), profiles, store.as_ref(), &token, &config.hsm.ca.label)?;
 
     let now = edge.clock.now();
     authority.check_clock(store.as_ref(), now)?;
+    let data_keys = DataKeys::open(store, &token, now)?;
+    let store: Arc<dyn Store> = Arc::<store::SealedStore>::clone(data_keys.store());
     tasks::recover(store.as_ref(), authority.owner(), now)?;
 
     let random = SystemRandom::new();
@@ -159,6 +161,7 @@ fn open_service(
     let service = Arc::new(Service {
         store,
         authority: ArcSwap::from_pointee(authority),
+        data_keys,
         token,
         policy,
         clock: edge.clock,

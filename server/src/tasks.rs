@@ -26,6 +26,8 @@ const OWN_RESPONDER: &str = "own";
 const TICK: Duration = Duration::from_secs(1);
 /// How long a task that failed rests: each attempt may leave records, so it is not made every second.
 const PAUSE: Duration = Duration::from_secs(30);
+/// How long rows are sealed in one round.
+const SEALING: Duration = Duration::from_millis(100);
 /// How much one task does at a time.
 const PORTION: usize = 1000;
 
@@ -222,6 +224,7 @@ pub fn do_what_is_due(service: &Service) {
     };
     watched("TLS certificate", &|| service.tls.renew(&source, now));
     watched("rotations", &|| rotation::take_up_due(service, now));
+    watched("sealing", &|| seal_a_portion(service, now));
     watched("tidy up", &|| tidy_up(service, now));
 }
 
@@ -242,6 +245,14 @@ fn undo_overdue(service: &Service, now: Timestamp) -> Result<(), Failure> {
             Err(failure) => return Err(failure),
         }
     }
+    Ok(())
+}
+
+/// Seals rows for at most a tenth of a second: those of a store that was written in clear, and those of a data key that a
+/// rotation left behind when it was interrupted.
+fn seal_a_portion(service: &Service, now: Timestamp) -> Result<(), Failure> {
+    let began = std::time::Instant::now();
+    while !service.data_keys.settle(now)? && began.elapsed() < SEALING {}
     Ok(())
 }
 

@@ -265,9 +265,31 @@ impl SealedStore {
     pub fn reseal<R: Record>(&self, after: Option<&[u8]>, limit: usize, at: i64) -> Result<Resealed, Error> {
         let rows = self.inner.range(R::TABLE, b"", after, limit)?;
         let next = (rows.len() == limit).then(|| rows.last().map(|row| row.key.clone())).flatten();
+        let mut batch = Batch::new(at);
+        let mut keys = Vec::new();
+        {
+            let keyring = self.reading();
+            for row in rows {
+                if seal_of(R::TABLE, &row)? != Some(keyring.current) {
+                    let row = self.open(&keyring, R::TABLE, row)?;
+                    batch.update(&decode::<R>(&row)?)?;
+                    keys.push(row.key);
+                }
+            }
+            // The lock is let go: the commit takes it again, and must not wait for a writer that waits for this thread.
+        }
+        if keys.is_empty() {
+            return Ok(Resealed { rows: 0, next });
+        }
+        match self.commit(batch) {
+            Ok(_) => return Ok(Resealed { rows: keys.len(), next }),
+            Err(Error::Conflict { .. } | Error::TooLarge { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        // Somebody was faster with one of them, or they are too large for one commit.
         let mut done = 0;
-        for row in rows {
-            done += usize::from(self.reseal_row::<R>(&row.key, at)?);
+        for key in keys {
+            done += usize::from(self.reseal_row::<R>(&key, at)?);
         }
         Ok(Resealed { rows: done, next })
     }
@@ -276,13 +298,13 @@ impl SealedStore {
         let mut attempt = 0;
         loop {
             let Some(row) = self.inner.get(R::TABLE, key)? else { return Ok(false) };
-            let keyring = self.reading();
-            if seal_of(R::TABLE, &row)? == Some(keyring.current) {
-                return Ok(false);
-            }
-            let row = self.open(&keyring, R::TABLE, row)?;
-            // The lock is taken again by the commit, which must not wait for a writer that waits for this thread.
-            drop(keyring);
+            let row = {
+                let keyring = self.reading();
+                if seal_of(R::TABLE, &row)? == Some(keyring.current) {
+                    return Ok(false);
+                }
+                self.open(&keyring, R::TABLE, row)?
+            };
             let mut batch = Batch::new(at);
             batch.update(&decode::<R>(&row)?)?;
             attempt += 1;
