@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ra::person::{PEOPLE, Person, PersonState};
+use server::clock::Clock;
 use server::data_keys::{self, DataKeyState};
 use store::{Batch, SledStore, Store};
 use tests::deployment::TOP;
