@@ -292,12 +292,10 @@ pub enum Error {
         expected: bool,
     },
     /// The token made a secret key which is not protected as it must be; it was destroyed again (conformance: K1).
-    #[error("token {token} made the key {label:?}, whose {attribute} is not {expected}; the key was destroyed")]
+    #[error("token {token} made an AES key whose {attribute} is not {expected}; the key was destroyed")]
     SecretKeyUnprotected {
         /// The token's label.
         token: String,
-        /// The key's label.
-        label: String,
         /// The attribute, as `CKA_EXTRACTABLE`.
         attribute: &'static str,
         /// What it must be.

@@ -207,5 +207,5 @@ fn generate(connection: &Connection, token: &str, label: &str, id: &[u8]) -> Res
     let Some((attribute, rule)) = rules.into_iter().find(|(_, rule)| !told.contains(rule)) else { return Ok(()) };
     connection.session.destroy_object(key)?;
     let expected = !matches!(rule, Attribute::Extractable(false));
-    Err(Error::SecretKeyUnprotected { token: token.to_owned(), label: label.to_owned(), attribute, expected }.into())
+    Err(Error::SecretKeyUnprotected { token: token.to_owned(), attribute, expected }.into())
 }
