@@ -203,6 +203,14 @@ impl PublicKey {
         &self.key_bits
     }
 
+    /// The modulus of an RSA key, big endian, without leading zeros; `None` for a key on a curve.
+    pub fn rsa_modulus(&self) -> Option<&[u8]> {
+        if self.key_type.is_ec() {
+            return None;
+        }
+        RsaPublicKey::from_der(&self.key_bits).ok().map(|key| key.modulus.as_bytes())
+    }
+
     /// SHA-1 of the key bits: the key identifier of RFC 5280 4.2.1.2 (1), and OCSP's byKey and issuerKeyHash.
     pub fn key_identifier(&self) -> [u8; 20] {
         Sha1::digest(&self.key_bits).into()

@@ -22,6 +22,7 @@ pub mod statement;
 mod strict;
 pub mod timestamp;
 pub mod usage;
+pub mod weak_key;
 
 pub use issuer::IssuerDescription;
 pub use key::{KeyType, PublicKey, SignatureAlgorithm};

@@ -1,7 +1,7 @@
-//! Certification requests (PKCS#10, RFC 2986): checked by rows R1, R2, R7 and R9. Of what a request asks for, only its
+//! Certification requests (PKCS#10, RFC 2986): checked by rows R1 to R5, R7 and R9. Of what a request asks for, only its
 //! key is taken; the rest is ignored, and said to be (R10).
 //!
-//! Whether the key was seen before (R8) is for the registry to know.
+//! Whether others know the key (R6), or it was seen before (R8), is for the CA to know.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use spki::AlgorithmIdentifierRef;
 use crate::key::KeyError;
 use crate::pem::{self, PemError};
 use crate::strict::{self, Element};
+use crate::weak_key::{self, WeakKey};
 use crate::{KeyType, PublicKey};
 
 mod ignored;
@@ -53,6 +54,9 @@ pub enum RequestRefusal {
     /// The key is refused (conformance: R2, R7).
     #[error("{}; make a new key pair of a kind that the profile allows, and ask again", KeyWords(.0))]
     Key(#[source] KeyError),
+    /// The key is weak (conformance: R3, R4, R5).
+    #[error("{0}; make a new key pair, with other software or on another token, and ask again")]
+    Weak(#[from] WeakKey),
     /// Signed in a way that is not verified here (conformance: R1).
     #[error("rule R1: requests signed with {0} are not taken: sign with the request's own key, and SHA-256 or SHA-384")]
     Algorithm(ObjectIdentifier),
@@ -71,11 +75,12 @@ pub enum RequestRefusal {
 }
 
 impl RequestRefusal {
-    /// The row that the request breaks: `R1`, `R2`, `R7` or `R9`.
+    /// The row that the request breaks: `R1` to `R5`, `R7` or `R9`.
     pub fn rule(&self) -> &'static str {
         match self {
             Self::Key(KeyError::ModulusSize(_) | KeyError::Exponent) => "R2",
             Self::Key(KeyError::Curve | KeyError::Point | KeyError::UnknownAlgorithm(_)) => "R7",
+            Self::Weak(weak) => weak.rule(),
             Self::DuplicateAttribute(_) | Self::DuplicateExtensionRequest => "R9",
             _ => "R1",
         }
@@ -134,7 +139,7 @@ struct Outer<'a> {
 ///
 /// # Errors
 /// With the rule that it breaks.
-// conformance: R1, R2, R7, R9, R10
+// conformance: R1, R2, R3, R4, R5, R7, R9, R10
 pub fn check_request(bytes: &[u8]) -> Result<CheckedRequest, RequestRefusal> {
     if bytes.len() > MAX_REQUEST {
         return Err(RequestRefusal::TooLarge(bytes.len()));
@@ -174,7 +179,11 @@ fn check_der(der: &[u8]) -> Result<CheckedRequest, RequestRefusal> {
     let attributes = read_attributes(attributes)?;
     let public_key = PublicKey::from_spki_der(spki.raw).map_err(RequestRefusal::Key)?;
     let signature = outer.signature.as_bytes().ok_or(RequestRefusal::Signature)?;
+    // Before the signature, since an even modulus cannot be calculated with at all.
+    weak_key::check_form(&public_key)?;
     verify(&public_key, &outer.algorithm, info.raw, signature)?;
+    // After it, since this takes longer: a request without the private key is not worth it.
+    weak_key::check_composite(&public_key)?;
     let ignored = ignored::describe(subject, &attributes)?;
     Ok(CheckedRequest { public_key, ignored, digest: Sha256::digest(der).into() })
 }
