@@ -230,7 +230,7 @@ impl Authority {
     /// # Errors
     /// [`Error::IssuerEnds`] when less than the profile's life is left of the issuer's.
     // conformance: E2
-    pub(crate) fn validity(
+    pub fn validity(
         &self,
         profile: &CertificateProfile,
         issuer: &IssuerDescription,
@@ -259,16 +259,29 @@ impl Authority {
 /// # Errors
 /// When its own certificate cannot be read.
 pub fn describe(record: &IssuerRecord, urls: &PublicUrls) -> Result<IssuerDescription, Error> {
-    let certificate = ParsedCertificate::from_der(&record.certificate_der)?;
+    describe_certificate(&record.id, record.is_root(), &record.certificate_der, urls)
+}
+
+/// The same for a CA whose record is not at hand.
+///
+/// # Errors
+/// When its certificate cannot be read.
+pub fn describe_certificate(
+    id: &str,
+    is_root: bool,
+    certificate_der: &[u8],
+    urls: &PublicUrls,
+) -> Result<IssuerDescription, Error> {
+    let certificate = ParsedCertificate::from_der(certificate_der)?;
     Ok(IssuerDescription {
-        id: record.id.clone(),
+        id: id.to_owned(),
         subject_der: certificate.subject_der().to_vec(),
         public_key: certificate.public_key().clone(),
         key_identifier: certificate.subject_key_identifier().unwrap_or_default().to_vec(),
         not_after: certificate.not_after(),
-        ca_issuers_url: urls.ca_certificate(&record.id),
-        ocsp_url: (!record.is_root()).then(|| urls.ocsp()),
-        crl_url: urls.crl(&record.id),
-        certificate_der: record.certificate_der.clone(),
+        ca_issuers_url: urls.ca_certificate(id),
+        ocsp_url: (!is_root).then(|| urls.ocsp()),
+        crl_url: urls.crl(id),
+        certificate_der: certificate_der.to_vec(),
     })
 }

@@ -96,6 +96,28 @@ pub enum Error {
         /// When its certificate ends.
         not_after: Timestamp,
     },
+    /// An issuer that is not in the state that the change needs.
+    #[error("issuer {issuer} is {state}, so this cannot be done with it")]
+    IssuerState {
+        /// The issuer.
+        issuer: String,
+        /// Its state.
+        state: &'static str,
+    },
+    /// The certificate that was handed in, or prepared again, is not the one that was reserved.
+    #[error("this is not the certificate {0} that was reserved: nothing was signed or taken in; resume the rotation")]
+    NotTheReserved(CertificateId),
+    /// The profiles here are not those that the service loaded.
+    #[error(
+        "the profiles here (version {here}) are not those that the service goes by (version {reserved}): restart the \
+         service, or put its profiles back"
+    )]
+    ProfilesDiffer {
+        /// The version here.
+        here: String,
+        /// The version that the certificate was reserved with.
+        reserved: String,
+    },
     /// The system's random number generator failed.
     #[error("the random number generator of the operating system failed")]
     Random,

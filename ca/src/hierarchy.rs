@@ -59,15 +59,16 @@ impl CaPlan<'_> {
             crl_number: 0,
             last_crl: None,
             state_since: None,
+            retire_from: None,
+            links: Vec::new(),
         }
     }
 
     fn holder(&self) -> Holder {
-        Holder::Service { name: format!("ca:{}", self.first_id()) }
+        ca_holder(&self.first_id())
     }
 }
 
-/// The key of a CA: the one in the token, or a new one, made there and never extractable (conformance: K1).
 fn key(
     store: &dyn Store,
     token: &Arc<Token>,
@@ -75,20 +76,34 @@ fn key(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<hsm::Key, Error> {
-    let label = plan.first_id();
-    if let Some(key) = token.find_key(&label)? {
+    ca_key(store, token, &plan.first_id(), plan.key_type, actor, now)
+}
+
+/// The key of a CA: the one in the token, or a new one, made there and never extractable (conformance: K1).
+///
+/// # Errors
+/// The token's or the store's.
+pub fn ca_key(
+    store: &dyn Store,
+    token: &Arc<Token>,
+    label: &str,
+    key_type: KeyType,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<hsm::Key, Error> {
+    if let Some(key) = token.find_key(label)? {
         return Ok(key);
     }
     let mut intent = batch(now);
     let described = |outcome| {
         AuditRecord::new(now, actor.clone(), "key.generate", outcome)
-            .on("key", &label)
-            .fact("token", plan.token_label)
-            .fact("type", plan.key_type)
+            .on("key", label)
+            .fact("token", token.label())
+            .fact("type", key_type)
     };
     record(&mut intent, &described(Outcome::Intent))?;
     store.commit(intent)?;
-    let key = token.generate_key_pair(&label, label.as_bytes(), plan.key_type)?;
+    let key = token.generate_key_pair(label, label.as_bytes(), key_type)?;
     let mut done = batch(now);
     record(&mut done, &described(Outcome::Done))?;
     store.commit(done)?;
@@ -97,7 +112,20 @@ fn key(
 
 /// A CA's key is written once as a CA's own, so that nobody else gets a certificate for it (rule R8).
 fn add_ca_key(store: &dyn Store, batch: &mut Batch, plan: &CaPlan<'_>, key: &PublicKey) -> Result<(), Error> {
-    let wanted = KeyRecord { digest: key.digest().to_vec(), holder: plan.holder().term(), is_ca: true };
+    claim_ca_key(store, batch, &plan.holder(), key)
+}
+
+/// Who holds the certificates of a CA's key.
+pub fn ca_holder(id: &str) -> Holder {
+    Holder::Service { name: format!("ca:{id}") }
+}
+
+/// Writes a key down as a CA's own, so that nobody else gets a certificate for it (rule R8).
+///
+/// # Errors
+/// When it was seen for somebody else.
+pub fn claim_ca_key(store: &dyn Store, batch: &mut Batch, holder: &Holder, key: &PublicKey) -> Result<(), Error> {
+    let wanted = KeyRecord { digest: key.digest().to_vec(), holder: holder.term(), is_ca: true };
     match store::load::<KeyRecord>(store, &key.digest())? {
         None => Ok(batch.create(&wanted)?),
         Some(known) if known.record == wanted => Ok(()),

@@ -35,6 +35,22 @@ pub struct IssuerRecord {
     /// Since when it is in this state; since it was created, where nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_since: Option<Timestamp>,
+    /// While it is for status only: when it may retire, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retire_from: Option<Timestamp>,
+    /// Of a later key of the root: how paths lead from one key to the other (conformance: K2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkCertificate>,
+}
+
+/// One key of the root, certified by another (RFC 9810 4.4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkCertificate {
+    /// Under what it is published, such as `root-2.new-with-old`.
+    pub name: String,
+    /// The certificate.
+    #[serde(with = "serde_bytes")]
+    pub der: Vec<u8>,
 }
 
 impl IssuerRecord {

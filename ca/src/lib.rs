@@ -10,6 +10,7 @@
 //! intent are durable, so after a power cut every signature that may exist is known.
 
 pub mod authority;
+pub mod ceremony;
 pub mod certificate;
 pub mod crl;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod recovery;
 pub mod reservation;
 pub mod rotation;
 pub mod service_certificate;
+pub mod succession;
 
 pub use authority::{Authority, IssuingKey};
 pub use certificate::{CertificateId, CertificateRecord, CertificateState, Holder, InvalidTransition};

@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Certificates, CRLs and issuers.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Exchange keys while the service runs: the plan without --yes, the rotation with it.
+    #[command(subcommand)]
+    Rotate(RotateCommand),
     /// The audit records.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -434,6 +437,52 @@ pub(crate) enum CaCommand {
     List,
     /// Make and publish the CRL of every issuing CA now.
     Crl,
+}
+
+/// How a rotation is done.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RotateArgs {
+    /// A person who does it; a CA's key takes two, each with a --by of their own.
+    #[arg(long = "by", value_name = "NAME")]
+    pub(crate) by: Vec<String>,
+    /// How long the new key is published before it is active, such as 24h; as configured when left out.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) overlap: Option<String>,
+    /// Do it.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RotateCommand {
+    /// A new key of an issuing CA, under the same name, certified by the root, whose token has to be present.
+    ///
+    /// The new key is published at once and issues after the overlap (`times.ca_overlap`); the old one signs CRLs and
+    /// OCSP signers until its last certificate has expired. Without --yes it shows the plan.
+    IssuingCa {
+        /// The CA's name, such as authentication.
+        name: String,
+        #[command(flatten)]
+        how: RotateArgs,
+    },
+    /// List the rotations, the open ones and the earlier ones.
+    List,
+    /// Take up a rotation that was interrupted, or failed.
+    Resume {
+        /// Its id.
+        id: String,
+        /// Who does it.
+        #[arg(long = "by", value_name = "NAME", required = true)]
+        by: Vec<String>,
+    },
+    /// Give up a rotation whose new key is not active yet: what was made for it is undone.
+    BackOut {
+        /// Its id.
+        id: String,
+        /// Who does it.
+        #[arg(long = "by", value_name = "NAME", required = true)]
+        by: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

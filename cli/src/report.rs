@@ -36,6 +36,16 @@ pub(crate) fn tell(text: &str) {
     let _ = std::io::stdout().flush();
 }
 
+/// Prints what happens meanwhile; on standard error, where the result is for scripts.
+pub(crate) fn note(format: Format, text: &str) {
+    match format {
+        Format::Text => line(text),
+        Format::Json => {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+}
+
 /// Prints why a command failed, on standard error.
 pub(crate) fn failure(error: &Error) {
     let _ = writeln!(std::io::stderr(), "cardinal: {error}");

@@ -43,6 +43,10 @@ times! {
     ocsp_signer_renewal_window = "6h",
     /// How long before its end a CA certificate is reported as due for replacement.
     ca_renewal_window = "730d",
+    /// How long a new key of an issuing CA is published before it takes the place of the old one.
+    ca_overlap = "24h",
+    /// How long a new key of the root is published before it certifies CAs.
+    root_overlap = "30d",
     /// From expiry on, how long a card can be repaired before it lapses.
     lapse_after_expiry = "365d",
     /// How long pending certificates wait for the station's confirmation before they are revoked.

@@ -24,7 +24,7 @@ mod validity;
 pub use alternative_names::{AlternativeNames, PermanentIdentifier};
 pub use parse::{MAX_CERTIFICATE, ParsedCertificate};
 pub(crate) use parse::{Tbs, TimeForm};
-pub use prepare::{PreparedCertificate, SignedCertificate, prepare, prepare_root};
+pub use prepare::{PreparedCertificate, SignedCertificate, prepare, prepare_link, prepare_root};
 pub use subject::SubjectFields;
 pub use validity::{MAX_SKEW, Validity, validity};
 

@@ -69,6 +69,21 @@ pub enum Error {
     /// The store's data keys contradict themselves.
     #[error("the store's data keys cannot be used: {0}. Keep the data directory as it is, and restore the last backup")]
     DataKeys(String),
+    /// The root's token, or its PIN, is not here.
+    #[error(
+        "the root's token {token:?} is not present, or its PIN file {} is not: bring both to this machine for as long \
+         as the root signs, then `cardinal rotate list` shows what can be resumed",
+        pin_file.display()
+    )]
+    RootAway {
+        /// The token's label.
+        token: String,
+        /// Where its PIN is looked for.
+        pin_file: PathBuf,
+    },
+    /// Work for the root's token that this configuration does not permit.
+    #[error("nothing was signed by the root: {0}")]
+    RootWork(String),
     /// A background part did not start.
     #[error("the service did not start: {0}")]
     Start(String),
@@ -104,7 +119,13 @@ impl Error {
 
     /// Whether it was not done because of what is there already.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Error::Store(store::Error::TargetExists { .. }) | Error::TokenAway(_))
+        matches!(
+            self,
+            Error::Store(store::Error::TargetExists { .. })
+                | Error::TokenAway(_)
+                | Error::RootAway { .. }
+                | Error::RootWork(_)
+        )
     }
 
     /// For [`Result::map_err`].

@@ -1,6 +1,7 @@
 //! How the service is: each key and certificate of its own, and what keeps it from its work.
 
 use api::admin::{IssuerStatus, StatusReply};
+use ca::IssuerState;
 use ocsp_responder::Freshness;
 use pki::certificate::ParsedCertificate;
 
@@ -55,7 +56,24 @@ pub fn problems(service: &Service) -> Vec<String> {
 /// # Errors
 /// When the store fails.
 pub fn warnings(service: &Service) -> Result<Vec<String>, Failure> {
-    rotation::needing_people(service)
+    let mut warnings = rotation::needing_people(service)?;
+    warnings.extend(ending_soon(service)?);
+    Ok(warnings)
+}
+
+/// The CA keys in use whose certificate ends within `times.ca_renewal_window`.
+fn ending_soon(service: &Service) -> Result<Vec<String>, Failure> {
+    let window = service.config.times.ca_renewal_window;
+    let mut soon = Vec::new();
+    for issuer in ca::issuer::all(service.store.as_ref())? {
+        let issues = matches!(issuer.state, IssuerState::Active | IssuerState::Offline);
+        let end = ParsedCertificate::from_der(&issuer.certificate_der).map_err(Failure::internal)?.not_after();
+        if issues && end < service.now().plus(window) {
+            let how = if issuer.is_root() { "root".to_owned() } else { format!("issuing-ca {}", issuer.name) };
+            soon.push(format!("the certificate of {} ends at {end}: `cardinal rotate {how}`", issuer.id));
+        }
+    }
+    Ok(soon)
 }
 
 /// The whole.

@@ -225,6 +225,7 @@ pub fn do_what_is_due(service: &Service) {
     watched("TLS certificate", &|| service.tls.renew(&source, now));
     watched("rotations", &|| rotation::take_up_due(service, now));
     watched("sealing", &|| seal_a_portion(service, now));
+    watched("retirement of CA keys", &|| rotation::retire_due(service, now));
     watched("tidy up", &|| tidy_up(service, now));
 }
 

@@ -14,6 +14,7 @@ pub mod openssl;
 pub mod pkilint;
 pub mod published;
 pub mod request;
+pub mod rotations;
 
 pub use card::PaperCard;
 pub use clock::TestClock;

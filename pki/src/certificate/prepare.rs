@@ -216,6 +216,35 @@ pub fn prepare_root(
     build(&Expected { profile, issuer: None, subject, key, serial, validity })
 }
 
+/// Prepares a link certificate: one key of the root, certified by another key under the same name, so that a path leads
+/// from either to whatever the other signed (RFC 9810 4.4; conformance: K2). `issuer` is the key that signs, `key` the one
+/// that is certified.
+///
+/// # Errors
+/// As [`prepare`]; the profile must be a root's, the subject the issuer's own, and the key another.
+pub fn prepare_link(
+    profile: &CertificateProfile,
+    issuer: &IssuerDescription,
+    subject: &SubjectFields,
+    key: &PublicKey,
+    serial: SerialNumber,
+    validity: Validity,
+) -> Result<PreparedCertificate, PrepareError> {
+    if profile.purpose() != Purpose::RootCa {
+        return Err(purpose(profile, "only a root has several keys under one name; name the profile of the root"));
+    }
+    check_issuer(profile, issuer, validity)?;
+    let fail = |rule: &str| PrepareError::Issuer { issuer: issuer.id.clone(), rule: rule.to_owned() };
+    if *key == issuer.public_key {
+        return Err(fail("a link certificate is for another key than the one that signs it"));
+    }
+    let name = distinguished_name(profile, subject)?.to_x509().to_der();
+    if name.as_deref().ok() != Some(&issuer.subject_der[..]) {
+        return Err(fail("a link certificate is for the same name as the issuer's (RFC 9810 4.4)"));
+    }
+    build(&Expected { profile, issuer: Some(issuer), subject, key, serial, validity })
+}
+
 fn purpose(profile: &CertificateProfile, remedy: &'static str) -> PrepareError {
     PrepareError::Purpose { profile: profile.name().to_owned(), purpose: profile.purpose(), remedy }
 }

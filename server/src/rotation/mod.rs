@@ -7,6 +7,12 @@
 //! process never opens: the command on the server's machine does that work in a process of its own, and hands the result
 //! to [`supply`].
 
+mod issuing_ca;
+mod root_work;
+mod wire;
+
+pub use root_work::{PresentRoot, RootCeremony};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -138,7 +144,7 @@ pub(crate) fn refused(name: &str, detail: impl Into<String>) -> Failure {
 /// # Errors
 /// When this version has none.
 fn procedure(kind: RotationKind) -> Result<&'static dyn Procedure, Failure> {
-    let known: &[&'static dyn Procedure] = &[];
+    let known: &[&'static dyn Procedure] = &[&issuing_ca::IssuingCa];
     let found = known.iter().find(|procedure| procedure.kind() == kind);
     found.copied().ok_or_else(|| {
         Failure::new(422, "rotation-kind", "No such rotation", format!("this version does not rotate {kind}"))
@@ -477,6 +483,24 @@ pub(crate) fn take_up_due(service: &Service, now: Timestamp) -> Result<(), Failu
         }
     }
     result
+}
+
+/// Retires the CA keys whose last certificate has expired, and was on a scheduled CRL after that.
+///
+/// # Errors
+/// When the store fails, or the issuers cannot be taken anew.
+pub(crate) fn retire_due(service: &Service, now: Timestamp) -> Result<(), Failure> {
+    let intervals = service.config.issuing_cas.iter().map(|ca| ca.crl_interval);
+    let margin = intervals.max().unwrap_or_default() * 2;
+    let store = service.store.as_ref();
+    while let Some((batch, id, state)) = ca::succession::retire_due(store, margin, &Actor::service(), now)? {
+        store.commit(batch)?;
+        if state == ca::IssuerState::Retired {
+            service.reload_issuers()?;
+            tracing::info!(issuer = id, "a CA key is retired: its last certificate has expired");
+        }
+    }
+    Ok(())
 }
 
 /// The rotations that wait for a person, in words: interrupted, failed, or asking for the root's token.
