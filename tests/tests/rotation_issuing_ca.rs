@@ -131,14 +131,14 @@ fn an_old_key_is_retired_when_its_last_certificate_has_expired_and_not_before() 
         // The longest life that any certificate can have is not over.
         world.advance(39 * day).await;
         assert_eq!(world.issuer_state("signing-1").await, "status_only");
-        let number = world.read_crl("signing-1").await.number();
+        let number = world.read_crl("signing-1").await.description().number;
         world.advance(60 * day).await;
         eventually("the old key to be retired", async || {
             (world.issuer_state("signing-1").await == "retired").then_some(())
         })
         .await;
         // Its last CRL can still be had, and no new one is made.
-        assert!(world.read_crl("signing-1").await.number() > number);
+        assert!(world.read_crl("signing-1").await.description().number > number);
         assert!(world.publish_crls().await.crls.iter().all(|crl| crl.issuer != "signing-1"));
         assert!(world.status().await.ready);
     });

@@ -33,7 +33,7 @@ fn exchange(context: &Context, kind: &str, target: Option<String>, how: RotateAr
     let root = if plan.root_token_needed { Some(PresentRoot::open(&context.config()?)?) } else { None };
     let begun: RotationView = wait(admin.post("/rotations", &request))?;
     let ended = with_root(context, &admin, begun, root)?;
-    report::result(context.format, &ended, |view| view_text(view));
+    report::result(context.format, &ended, view_text);
     Ok(())
 }
 
@@ -85,14 +85,14 @@ fn resume(context: &Context, id: &str, people: Vec<String>) -> Result<(), Error>
     let admin = Admin::of(context)?;
     let view: RotationView = wait(admin.post(&format!("/rotations/{id}/resume"), &PeopleRequest { people }))?;
     let ended = with_root(context, &admin, view, None)?;
-    report::result(context.format, &ended, |view| view_text(view));
+    report::result(context.format, &ended, view_text);
     Ok(())
 }
 
 fn back_out(context: &Context, id: &str, people: Vec<String>) -> Result<(), Error> {
     let admin = Admin::of(context)?;
     let view: RotationView = wait(admin.post(&format!("/rotations/{id}/back-out"), &PeopleRequest { people }))?;
-    report::result(context.format, &view, |view| view_text(view));
+    report::result(context.format, &view, view_text);
     Ok(())
 }
 
