@@ -33,5 +33,5 @@ pub use self::batch::{Batch, Expect, Index, Put, Table, Term};
 pub use self::error::Error;
 pub use self::record::{Record, Versioned, load, load_by_index, load_range};
 pub use self::sealed::{DataKey, DataKeyNumber, SealedStore};
-pub use self::sled::{OpenReport, RestoreOptions, RestoreReport, SledOptions, SledStore, restore};
+pub use self::sled::{Check, OpenReport, RestoreOptions, RestoreReport, SledOptions, SledStore, restore};
 pub use self::store::{Committed, Cursor, IndexEntry, IndexPage, Position, Row, Store};

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::check::Progress;
 use super::group::Group;
 use super::open::{SLED, sync_dir};
 use super::room::Room;
@@ -52,6 +54,12 @@ pub(super) struct Shared {
     /// The owners of values that changed since the backup that is being made began. Changed only under the view's
     /// write lock.
     pub touched: Mutex<Option<BTreeSet<Vec<u8>>>>,
+    /// A check of everything that is under way. Changed only under the view's lock.
+    pub checking: Mutex<Option<Progress>>,
+    /// How many starts in a row left the check of everything out; 0 once it was made.
+    pub unchecked: AtomicU8,
+    /// How many entries were written since the store was opened.
+    pub written: AtomicU64,
     /// The position that [`crate::Store::wait_feed`] waits for.
     pub position: Mutex<Position>,
     pub moved: Condvar,
@@ -169,7 +177,11 @@ impl Shared {
         if let Err(error) = self.tip.write(Tip { epoch: state.epoch, commit: state.commit }) {
             tracing::warn!(dir = %self.dir.display(), %error, "the file `tip` could not be written");
         }
+        self.written.fetch_add(group.changes.len() as u64, Ordering::Relaxed);
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(checking) = &mut *lock(&self.checking) {
+            checking.follow(&view.before, &group.changes);
+        }
         *view = View { before: Before::new(), state };
         if let Some(all) = &mut *lock(&self.touched) {
             all.extend(touched);

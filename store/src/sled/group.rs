@@ -19,7 +19,8 @@ type Writes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 pub(super) struct Group<'a> {
     dir: &'a Path,
     tree: &'a sled::Tree,
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What the group writes.
+    pub changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// What the changed keys hold in the tree.
     pub before: Before,
     /// The owners of all values that change, for a backup that is being made.
@@ -198,7 +199,7 @@ impl<'a> Group<'a> {
     }
 
     /// Puts the group into the tree, in one transaction. It is not durable yet.
-    pub(super) fn apply(self) -> Result<State, Error> {
+    pub(super) fn apply(&self) -> Result<State, Error> {
         let mut writes = sled::Batch::default();
         for (key, entry) in &self.changes {
             match entry {

@@ -2,7 +2,9 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `open` | opening, setting torn snapshots aside, the check of everything |
+//! | `open` | opening, setting torn snapshots aside |
+//! | `check` | the check of everything, before the store is used or beside it |
+//! | `clean` | the witness of a stop in order, after which that check need not come first |
 //! | `lock` | one owner per directory |
 //! | `tip` | the witness of the last acknowledged commit |
 //! | `layout` | keys and values in the tree |
@@ -15,6 +17,8 @@
 //! In the store's directory: `lock`, `tip`, sled's files in `sled/`, and what was set aside as `*.damaged-N`.
 
 mod backup;
+mod check;
+mod clean;
 mod committer;
 mod group;
 pub(crate) mod layout;
@@ -31,6 +35,7 @@ use std::io::Write;
 use std::ops::Bound;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -52,6 +57,18 @@ pub use self::restore::{RestoreOptions, RestoreReport, restore};
 /// How often a caller whose commit is not answered looks whether the medium has stalled.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// When everything in a store is read and compared with what was written before it is used. The counters, and that the
+/// last acknowledged commit is there, are always looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Each time.
+    Always,
+    /// Unless the store was closed in order and nothing has touched its files since; see [`OpenReport::check_left_out`].
+    AfterUncleanStop,
+    /// Not at all: data that sled lost in the middle of its log is then not noticed.
+    Never,
+}
+
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct SledOptions {
@@ -64,9 +81,8 @@ pub struct SledOptions {
     /// How much room the disk has to have left, in bytes; below, commits are refused with [`Error::DiskFull`] before
     /// anything can break. It is also what opening the store again needs for sled's snapshot. 0 asks for none.
     pub room: u64,
-    /// Whether everything is read and compared with what was written before the store is used. Without, only the
-    /// counters are: data that sled lost in the middle of its log is then not noticed.
-    pub check: bool,
+    /// When everything is read and compared with what was written before the store is used.
+    pub check: Check,
 }
 
 impl Default for SledOptions {
@@ -76,7 +92,7 @@ impl Default for SledOptions {
             queue: 1024,
             stall_limit: Duration::from_secs(30),
             room: 32 << 20,
-            check: true,
+            check: Check::Always,
         }
     }
 }
@@ -90,8 +106,11 @@ pub struct OpenReport {
     pub snapshots_set_aside: Vec<PathBuf>,
     /// The witness of the last acknowledged commit could not be read, so that missing last commits would not be noticed.
     pub witness_unreadable: bool,
-    /// How many entries were read and compared; 0 if the check was not wanted.
+    /// How many entries were read and compared before the store was used.
     pub entries_checked: u64,
+    /// The store had been closed in order, so that the check of everything was left out: it is to be made beside its
+    /// use, by [`SledStore::check`].
+    pub check_left_out: bool,
 }
 
 /// A store in a directory of its own.
@@ -140,6 +159,9 @@ impl SledStore {
             room: Mutex::new(Room::new(options.room)),
             view: RwLock::new(View { before: Before::new(), state }),
             touched: Mutex::new(None::<BTreeSet<_>>),
+            checking: Mutex::new(None),
+            unchecked: AtomicU8::new(opened.unchecked),
+            written: AtomicU64::new(0),
             position: Mutex::new(Position { epoch: state.epoch, sequence: state.feed }),
             moved: Condvar::new(),
             failed: Mutex::new(None),
@@ -179,6 +201,24 @@ impl SledStore {
     pub fn size_on_disk(&self) -> Result<u64, Error> {
         let shared = self.shared();
         guarded(&shared.dir, || shared.db.size_on_disk().map_err(|e| sled_error(&shared.dir, e)))
+    }
+
+    /// Reads everything and compares it with what was written, while the store is in use. `go_on` is asked every few
+    /// hundred entries, with their number so far: there a caller takes a rest, or gives up. Returns the number of
+    /// entries, or `None` if it gave up or such a check is under way already.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]: what the store answers cannot be relied upon, and it takes no more commits. As with
+    /// [`Store::get`] otherwise.
+    pub fn check(&self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<Option<u64>, Error> {
+        let shared = self.shared();
+        let checked = check::check_beside(shared, go_on).inspect_err(|error| {
+            shared.fail(error.to_string());
+        })?;
+        if checked.is_some() {
+            shared.unchecked.store(0, Ordering::Relaxed);
+        }
+        Ok(checked)
     }
 
     fn shared(&self) -> &Shared {
@@ -389,8 +429,12 @@ impl Drop for SledStore {
         if let Err(error) = shared.tip.sync() {
             tracing::warn!(dir = %shared.dir.display(), %error, "the file `tip` could not be synced");
         }
+        let stop = clean::Stop::of(&shared, ended);
         // sled syncs when the last handle goes, and panics where it cannot.
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(move || drop(shared)));
+        let closed = std::panic::catch_unwind(AssertUnwindSafe(move || drop(shared)));
+        if let (Some(stop), Ok(())) = (stop, closed) {
+            stop.vouch();
+        }
     }
 }
 

@@ -5,17 +5,19 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::layout::{self, AUDIT, ContentSum, FEED, LAYOUT_VERSION, STATE_KEY, State};
+use super::check::check_all;
+use super::clean::CleanStop;
+use super::layout::{LAYOUT_VERSION, STATE_KEY, State};
 use super::lock::DirectoryLock;
 use super::tip::{Tip, TipFile};
 use super::view::{guarded, sled_error};
-use super::{OpenReport, SledOptions};
+use super::{Check, OpenReport, SledOptions};
 use crate::error::Error;
 
 /// sled's own directory below the store's.
 pub(super) const SLED: &str = "sled";
 /// How long sled's threads of an earlier store in this process may take to let go of its file.
-const LET_GO: Duration = Duration::from_secs(10);
+pub(super) const LET_GO: Duration = Duration::from_secs(10);
 
 /// An open store's resources.
 pub(super) struct Opened {
@@ -24,6 +26,8 @@ pub(super) struct Opened {
     pub state: State,
     pub tip: TipFile,
     pub report: OpenReport,
+    /// How many starts in a row left the check of everything out, this one included.
+    pub unchecked: u8,
 }
 
 /// Opens or makes the store in `dir`.
@@ -32,7 +36,9 @@ pub(super) fn open(dir: &Path, options: &SledOptions) -> Result<Opened, Error> {
     let lock = DirectoryLock::take(dir)?;
     let mut report = OpenReport { snapshots_set_aside: set_torn_snapshots_aside(dir)?, ..OpenReport::default() };
     let sled_dir = dir.join(SLED);
-    let db = guarded(dir, || open_sled(dir, &sled_dir, options.cache_bytes))?;
+    // Looked at before sled touches its files.
+    let stopped = CleanStop::read(dir);
+    let db = guarded(dir, || open_sled(dir, options.cache_bytes))?;
     let tip = Tip::read(dir);
     if tip.is_none() && Tip::exists(dir) {
         report.witness_unreadable = true;
@@ -46,13 +52,22 @@ pub(super) fn open(dir: &Path, options: &SledOptions) -> Result<Opened, Error> {
         }
     };
     check_tip(dir, state, tip)?;
-    if options.check {
+    let unchecked = match options.check {
+        Check::Never => u8::MAX,
+        Check::AfterUncleanStop => {
+            stopped.and_then(|stopped| stopped.vouches_for(state)).map_or(0, |before| before + 1)
+        }
+        Check::Always => 0,
+    };
+    if unchecked == 0 {
         report.entries_checked = guarded(dir, || check_all(dir, &db, state))?;
     }
+    report.check_left_out = unchecked > 0 && options.check == Check::AfterUncleanStop;
+    CleanStop::remove(dir)?;
     sync_all(dir, &sled_dir)?;
     let tip = TipFile::open(dir, Tip { epoch: state.epoch, commit: state.commit })?;
     sync_dir(dir)?;
-    Ok(Opened { lock, db, state, tip, report })
+    Ok(Opened { lock, db, state, tip, report, unchecked })
 }
 
 /// Makes a directory that only its owner can look into, with those above it, and makes that durable.
@@ -82,8 +97,10 @@ fn sync_all(dir: &Path, sled_dir: &Path) -> Result<(), Error> {
     sync_dir(dir)
 }
 
-fn open_sled(dir: &Path, sled_dir: &Path, cache_bytes: u64) -> Result<sled::Db, Error> {
-    make_dir(sled_dir)?;
+/// Opens sled in the store's directory `dir`.
+pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Error> {
+    let sled_dir = dir.join(SLED);
+    make_dir(&sled_dir)?;
     let config = sled::Config::new().path(sled_dir).cache_capacity(cache_bytes).flush_every_ms(None);
     let until = Instant::now() + LET_GO;
     loop {
@@ -172,44 +189,4 @@ fn check_tip(dir: &Path, state: State, tip: Option<Tip>) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// Reads everything and compares it with the counters and the sum. Returns the number of entries.
-fn check_all(dir: &Path, tree: &sled::Tree, state: State) -> Result<u64, Error> {
-    let damaged = |detail: String| Error::Damaged { dir: dir.to_owned(), detail };
-    let (mut entries, mut feed, mut audit) = (0, 0, 0);
-    let mut sum = ContentSum::default();
-    for entry in tree.iter() {
-        let (key, value) = entry.map_err(|e| sled_error(dir, e))?;
-        if key == STATE_KEY {
-            continue;
-        }
-        entries += 1;
-        sum.add(&key, &value);
-        match key.first() {
-            Some(&FEED) => {
-                feed += 1;
-                if layout::split_numbered_key(&key) != Some(feed) {
-                    return Err(damaged(format!("feed entry {feed} is missing")));
-                }
-            }
-            Some(&AUDIT) => {
-                if layout::split_numbered_key(&key) != Some(audit) {
-                    return Err(damaged(format!("audit record {audit} is missing")));
-                }
-                audit += 1;
-            }
-            _ => {}
-        }
-    }
-    if feed != state.feed {
-        return Err(damaged(format!("the feed ends with {feed} instead of {}", state.feed)));
-    }
-    if audit != state.audit {
-        return Err(damaged(format!("there are {audit} audit records instead of {}", state.audit)));
-    }
-    if sum != state.sum {
-        return Err(damaged(format!("its {entries} entries are not those that were written")));
-    }
-    Ok(entries)
 }

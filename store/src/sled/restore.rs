@@ -13,7 +13,7 @@ use super::lock::DirectoryLock;
 use super::open::{Opened, make_dir, open, sync_dir};
 use super::tip::Tip;
 use super::view::{guarded, sled_error};
-use super::{SledOptions, SledStore};
+use super::{Check, SledOptions, SledStore};
 use crate::backup::{BackupReader, BackupSummary, Frame, Next};
 use crate::error::Error;
 use crate::store::Store;
@@ -99,7 +99,7 @@ fn epoch_of(dir: &Path) -> Result<Option<u64>, Error> {
     if !dir.join(super::open::SLED).is_dir() {
         return Ok(None);
     }
-    match SledStore::open_with(dir, &SledOptions { check: false, ..SledOptions::default() }) {
+    match SledStore::open_with(dir, &SledOptions { check: Check::Never, ..SledOptions::default() }) {
         Ok(store) => Ok(Some(store.feed_position()?.epoch)),
         Err(in_use @ Error::InUse { .. }) => Err(in_use),
         Err(error) => {
@@ -117,7 +117,7 @@ fn build(
     old_epoch: Option<u64>,
 ) -> Result<(BackupSummary, u64), Error> {
     let mut reader = BackupReader::new(reader)?;
-    let options = SledOptions { check: false, ..SledOptions::default() };
+    let options = SledOptions { check: Check::Never, ..SledOptions::default() };
     let Opened { lock, db, state, tip, .. } = open(fresh, &options)?;
     let (end, summary) = guarded(fresh, || fill(fresh, &db, state, &mut reader))?;
     let epoch =
