@@ -1,6 +1,7 @@
 //! The OCSP responder as a library: it answers from a replica of the status feed, and asks nobody while it answers.
 //!
 //! * [`replica`]: what is known of each certificate, and how old that knowledge is;
+//! * [`snapshot`]: all of that as one file, for a quick start;
 //! * [`signer`]: the keys that sign, which may be replaced at any time;
 //! * [`responder`]: from a request to an answer;
 //! * [`cache`]: answers that can be given again;
@@ -23,10 +24,11 @@ pub mod metrics;
 pub mod replica;
 pub mod responder;
 pub mod signer;
+pub mod snapshot;
 
 pub use error::Error;
 pub use issuer::{IssuerPolicy, ResponderIssuer};
 pub use metrics::Metrics;
-pub use replica::{Freshness, Replica};
+pub use replica::{Filling, Freshness, Replica};
 pub use responder::{Answer, AnswerKind, Cacheability, Responder, ResponderIdForm, ResponderOptions, UnknownAnswer};
 pub use signer::IssuerSigner;

@@ -164,26 +164,19 @@ impl Replica {
         as_of: Timestamp,
         entries: impl IntoIterator<Item = StatusEntry>,
     ) -> Result<usize, Error> {
-        let mut have = self.lock_position();
-        if position < *have {
-            return Err(Error::OlderSnapshot { have: *have, offered: position });
-        }
-        let mut shards: Vec<Shard> = (0..SHARDS).map(|_| Shard::new()).collect();
+        let mut filling = self.filling(0);
         for entry in entries {
-            let issuer = self.issuer_index(&entry.issuer)?;
-            shards[shard_of(&entry.serial)].insert((issuer, entry.serial), KnownStatus::of(&entry));
+            filling.take(&entry)?;
         }
-        let count = shards.iter().map(Shard::len).sum();
-        for (place, shard) in self.shards.iter().zip(shards) {
-            *place.write().unwrap_or_else(PoisonError::into_inner) = shard;
-        }
-        if position.epoch > have.epoch {
-            self.as_of.store(as_of.unix_millis(), Ordering::Release);
-        } else {
-            self.as_of.fetch_max(as_of.unix_millis(), Ordering::AcqRel);
-        }
-        *have = position;
-        Ok(count)
+        filling.put_in_place(position, as_of)
+    }
+
+    /// Begins a whole state of about so many certificates beside what is known; nothing of it is seen before it is put
+    /// in place.
+    pub fn filling(&self, certificates: usize) -> Filling<'_> {
+        let capacity = certificates.div_ceil(SHARDS);
+        let shards = (0..SHARDS).map(|_| Shard::with_capacity(capacity)).collect();
+        Filling { replica: self, shards, issuer: None }
     }
 
     /// What is known of a certificate.
@@ -241,6 +234,53 @@ impl Replica {
 
     fn lock_position(&self) -> MutexGuard<'_, FeedPosition> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A state that is put together beside what is known.
+#[derive(Debug)]
+pub struct Filling<'a> {
+    replica: &'a Replica,
+    shards: Vec<Shard>,
+    /// The issuer of the last entry: most entries have the one of the entry before.
+    issuer: Option<(String, IssuerIndex)>,
+}
+
+impl Filling<'_> {
+    /// Takes the status of a certificate; a later one takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::TooManyIssuers`].
+    pub fn take(&mut self, entry: &StatusEntry) -> Result<(), Error> {
+        let issuer = match &self.issuer {
+            Some((name, index)) if *name == entry.issuer => *index,
+            _ => {
+                let index = self.replica.issuer_index(&entry.issuer)?;
+                self.issuer = Some((entry.issuer.clone(), index));
+                index
+            }
+        };
+        self.shards[shard_of(&entry.serial)].insert((issuer, entry.serial), KnownStatus::of(entry));
+        Ok(())
+    }
+
+    pub(crate) fn put_in_place(self, position: FeedPosition, as_of: Timestamp) -> Result<usize, Error> {
+        let Filling { replica, shards, .. } = self;
+        let mut have = replica.lock_position();
+        if position < *have {
+            return Err(Error::OlderSnapshot { have: *have, offered: position });
+        }
+        let count = shards.iter().map(Shard::len).sum();
+        for (place, shard) in replica.shards.iter().zip(shards) {
+            *place.write().unwrap_or_else(PoisonError::into_inner) = shard;
+        }
+        if position.epoch > have.epoch {
+            replica.as_of.store(as_of.unix_millis(), Ordering::Release);
+        } else {
+            replica.as_of.fetch_max(as_of.unix_millis(), Ordering::AcqRel);
+        }
+        *have = position;
+        Ok(count)
     }
 }
 

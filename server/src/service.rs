@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::rotation::Underway;
 use crate::signers::Signers;
 use crate::start;
+use crate::statuses::Statuses;
 use crate::steps::Steps;
 use crate::tasks::Retries;
 use crate::tls::TlsIdentity;
@@ -55,6 +56,8 @@ pub struct Service {
     pub random: SystemRandom,
     /// The OCSP responder inside.
     pub responder: Arc<Responder>,
+    /// The statuses as a file.
+    pub statuses: Statuses,
     /// Who follows the feed.
     pub followers: Followers,
     /// The CRLs that are served.

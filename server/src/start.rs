@@ -16,9 +16,9 @@ use pki::ocsp::OcspLimits;
 use pki::profile::ProfileSet;
 use ra::policy::Policy;
 use ring::rand::SystemRandom;
-use store::{SledOptions, SledStore, Store};
+use store::{Check, SledOptions, SledStore, Store};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::clock::{Clock, SystemClock};
 use crate::crls::Crls;
@@ -31,7 +31,9 @@ use crate::rotation::Underway;
 use crate::routes;
 use crate::service::Service;
 use crate::signers::Signers;
+use crate::statuses::Statuses;
 use crate::steps::{Steps, Unwatched};
+use crate::store_check;
 use crate::tasks;
 use crate::tls::{TlsIdentity, TlsSource};
 
@@ -72,13 +74,19 @@ pub(crate) fn settings(config: &Config) -> Settings {
 
 /// Opens the store, or says who has it.
 pub(crate) fn open_store(config: &Config) -> Result<SledStore, Error> {
-    let options = SledOptions { cache_bytes: (config.store.cache_megabytes as u64) << 20, ..SledOptions::default() };
+    let options = SledOptions {
+        cache_bytes: (config.store.cache_megabytes as u64) << 20,
+        check: Check::AfterUncleanStop,
+        ..SledOptions::default()
+    };
     Ok(SledStore::open_with(&config.store.path, &options)?)
 }
 
 /// A service that is ready to open its doors.
 pub struct Prepared {
     service: Arc<Service>,
+    /// The store, if it is still to be checked.
+    unchecked: Option<Arc<SledStore>>,
     doors: Doors,
 }
 
@@ -107,6 +115,8 @@ pub async fn prepare(config: Config, edge: Edge) -> Result<Prepared, Error> {
     if !store.open_report().snapshots_set_aside.is_empty() {
         tracing::warn!(files = ?store.open_report().snapshots_set_aside, "torn snapshots were set aside");
     }
+    let store = Arc::new(store);
+    let unchecked = store.open_report().check_left_out.then(|| Arc::clone(&store));
     let api = listen("the API door", "api", config.listen.api).await?;
     let public = listen("the public door", "public", config.listen.public).await?;
     let operations = listen("the operations door", "metrics", config.listen.metrics).await?;
@@ -116,7 +126,7 @@ pub async fn prepare(config: Config, edge: Edge) -> Result<Prepared, Error> {
     let service = tokio::task::spawn_blocking(move || open_service(config, edge, policy, profiles, store))
         .await
         .map_err(|error| Error::Start(error.to_string()))??;
-    Ok(Prepared { service, doors: Doors { api, public, operations, admin } })
+    Ok(Prepared { service, unchecked, doors: Doors { api, public, operations, admin } })
 }
 
 fn open_service(
@@ -124,9 +134,8 @@ fn open_service(
     edge: Edge,
     policy: Policy,
     profiles: Arc<ProfileSet>,
-    store: SledStore,
+    store: Arc<dyn Store>,
 ) -> Result<Arc<Service>, Error> {
-    let store: Arc<dyn Store> = Arc::new(store);
     let root_der = match ca::issuer::root(store.as_ref()) {
         Ok(root) => root.certificate_der,
         Err(ca::Error::NoSuchIssuer(_)) => return Err(Error::NotInitialised(config.service.data_dir.clone())),
@@ -167,6 +176,7 @@ fn open_service(
         clock: edge.clock,
         random,
         responder,
+        statuses: Statuses::new(&config.service.data_dir),
         followers: Followers::default(),
         crls,
         metrics: Metrics::default(),
@@ -243,9 +253,17 @@ impl Prepared {
     /// Serves until `stop` is true, then finishes what is in flight.
     ///
     /// # Errors
-    /// When a background part cannot be started.
+    /// When a background part cannot be started, or the store turns out to be damaged.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), Error> {
-        let Prepared { service, doors } = self;
+        let Prepared { service, unchecked, doors } = self;
+        let (stop, checking) = match unchecked {
+            None => (stop, None),
+            Some(store) => {
+                let (ending, ended) = watch::channel(false);
+                let (thread, damage) = store_check::begin(store, ended.clone())?;
+                (ended, Some((thread, tokio::spawn(stop_on_damage(stop, ending, damage)))))
+            }
+        };
         let config = &service.config;
         let limits = DoorLimits {
             connections: config.limits.connections,
@@ -285,10 +303,41 @@ impl Prepared {
         if let Err(error) = std::fs::remove_file(&service.config.listen.admin_socket) {
             tracing::debug!(%error, "the admin socket was gone already");
         }
+        let damage = match checking {
+            None => None,
+            Some((thread, damage)) => {
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+                damage.await.ok().flatten()
+            }
+        };
+        if let Some(damage) = damage {
+            return Err(damage.into());
+        }
         tasks::record_stop(&service);
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Ends the service when it is told to, or when the store is damaged; then with what was found.
+async fn stop_on_damage(
+    mut stop: watch::Receiver<bool>,
+    ending: watch::Sender<bool>,
+    mut damage: oneshot::Receiver<store::Error>,
+) -> Option<store::Error> {
+    let mut checked = false;
+    let found = loop {
+        tokio::select! {
+            // A sender that went is a stop, too.
+            _ = stop.wait_for(|stop| *stop) => break None,
+            found = &mut damage, if !checked => match found {
+                Ok(found) => break Some(found),
+                Err(_) => checked = true,
+            },
+        }
+    };
+    let _ = ending.send(true);
+    found.or_else(|| damage.try_recv().ok())
 }
 
 /// Serves until SIGTERM or SIGINT.

@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use audit::{Actor, AuditRecord, Outcome};
-use ca::certificate::CertificateRecord;
 use pki::Timestamp;
 use pki::feed::StatusEntry;
 use ra::issuance;
@@ -18,7 +17,7 @@ use crate::failure::Failure;
 use crate::service::Service;
 use crate::start::feed_position;
 use crate::tls::TlsSource;
-use crate::{crls, idempotency, rotation};
+use crate::{crls, idempotency, rotation, statuses};
 
 /// The follower inside this process.
 const OWN_RESPONDER: &str = "own";
@@ -69,26 +68,12 @@ pub(crate) fn recover(store: &dyn Store, owner: &str, now: Timestamp) -> Result<
     Ok(())
 }
 
-/// The responder's first knowledge: the status of every certificate, as of a place in the feed that is read before.
+/// The responder's first knowledge: the status of every certificate.
 ///
 /// # Errors
 /// When the store fails.
 pub(crate) fn load_replica(service: &Service) -> Result<(), Error> {
-    let store = service.store.as_ref();
-    let position = feed_position(store)?;
-    let mut entries: Vec<StatusEntry> = Vec::new();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = store::load_range::<CertificateRecord>(store, b"", after.as_deref(), PORTION)?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.record.id.key());
-        entries.extend(page.iter().filter_map(|found| found.record.status_entry()));
-    }
-    let now = service.now();
-    service
-        .responder
-        .load_snapshot(position, now, entries)
-        .map_err(|error| Error::Start(format!("the OCSP responder's replica: {error}")))?;
+    let position = statuses::load(service)?;
     service.followers.acknowledge(OWN_RESPONDER, position.sequence);
     Ok(())
 }
@@ -178,6 +163,9 @@ pub(crate) fn record_stop(service: &Service) {
     if let Err(failure) = stopped {
         tracing::warn!(cause = failure.problem().detail, "the stop was not recorded");
     }
+    if let Err(error) = service.statuses.save(service.store.as_ref(), service.now()) {
+        tracing::warn!(%error, "the statuses were not saved; the next start takes longer");
+    }
 }
 
 /// Does what is due, each second, until `stop`.
@@ -227,6 +215,10 @@ pub fn do_what_is_due(service: &Service) {
     watched("sealing", &|| seal_a_portion(service, now));
     watched("retirement of CA keys", &|| rotation::retire_due(service, now));
     watched("tidy up", &|| tidy_up(service, now));
+    watched("saved statuses", &|| {
+        let saved = service.statuses.save_if_due(service.store.as_ref(), now);
+        saved.map(|_| ()).map_err(Failure::internal)
+    });
 }
 
 fn undo_overdue(service: &Service, now: Timestamp) -> Result<(), Failure> {

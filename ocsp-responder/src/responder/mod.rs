@@ -27,7 +27,7 @@ use pki::ocsp::{CertId, ErrorStatus, IssuerHashes, IssuerMatch, OcspLimits, Ocsp
 use self::signing::from_cache;
 use crate::cache::{AnswerCache, CacheKey};
 use crate::issuer::{Issuer, ResponderIssuer};
-use crate::replica::{Freshness, Replica};
+use crate::replica::{Filling, Freshness, Replica};
 use crate::signer::IssuerSigner;
 use crate::{Error, Metrics};
 
@@ -154,6 +154,16 @@ impl Responder {
     ) -> Result<usize, Error> {
         let loaded = self.replica.load_snapshot(position, as_of, entries);
         // Also when it broke off: whatever is kept was said by the state before.
+        self.cache.clear();
+        loaded
+    }
+
+    /// Takes a state that was put together by [`Replica::filling`].
+    ///
+    /// # Errors
+    /// As [`Replica::load_snapshot`].
+    pub fn put_in_place(&self, filled: Filling<'_>, position: FeedPosition, as_of: Timestamp) -> Result<usize, Error> {
+        let loaded = filled.put_in_place(position, as_of);
         self.cache.clear();
         loaded
     }
