@@ -9,6 +9,7 @@ pub mod code;
 pub mod encoding;
 pub mod people;
 pub mod problem;
+pub mod profiles;
 pub mod rotation;
 pub mod sessions;
 pub mod stations;

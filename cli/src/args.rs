@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod profile;
+
+pub(crate) use profile::{PreviewArgs, ProfileCommand};
+
 /// A certificate authority and card-credential service.
 ///
 /// Start with `cardinal demo`: it sets everything up in one directory and shows the way from nothing to a revoked card.
@@ -65,6 +69,9 @@ pub(crate) enum Command {
     /// Exchange keys while the service runs: the plan without --yes, the rotation with it.
     #[command(subcommand)]
     Rotate(RotateCommand),
+    /// Certificate profiles: check a file of them, show them, see what would be issued.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// The audit records.
     #[command(subcommand)]
     Audit(AuditCommand),

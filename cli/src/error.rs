@@ -26,6 +26,16 @@ pub(crate) enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A file of profiles that breaks rules.
+    #[error("{file}: {problems} of its profiles cannot be used\n{text}")]
+    Profiles {
+        /// The file.
+        file: String,
+        /// How many problems there are.
+        problems: usize,
+        /// Each, one to a line.
+        text: String,
+    },
     /// An argument that does not fit the others.
     #[error("{0}")]
     Usage(String),
@@ -70,7 +80,7 @@ impl Error {
     /// 5: a token refused its PIN; do not try again. 1: anything else. The list is in `cardinal --help`.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match self {
-            Error::Usage(_) | Error::Config(_) => 2,
+            Error::Usage(_) | Error::Config(_) | Error::Profiles { .. } => 2,
             Error::Server(error) if error.is_configuration() => 2,
             Error::Server(error) if error.is_refusal() => 3,
             Error::Server(error) if error.is_refused_pin() => 5,

@@ -117,15 +117,16 @@ impl Error {
         )
     }
 
-    /// Whether it was not done because of what is there already.
+    /// Whether it was not done because of a rule, or of what is there already.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Error::Store(store::Error::TargetExists { .. })
-                | Error::TokenAway(_)
-                | Error::RootAway { .. }
-                | Error::RootWork(_)
-        )
+            | Error::TokenAway(_)
+            | Error::RootAway { .. }
+            | Error::RootWork(_) => true,
+            Error::Step(failure) => (400..500).contains(&failure.problem().status),
+            _ => false,
+        }
     }
 
     /// For [`Result::map_err`].

@@ -13,6 +13,8 @@ pub mod followers;
 pub mod idempotency;
 pub mod init;
 pub mod metrics;
+pub mod preview;
+pub mod profiles;
 pub mod rotation;
 pub mod routes;
 pub mod service;

@@ -44,6 +44,9 @@ pub struct Allowed {
     /// The beginning of the path of the node that it is about.
     #[serde(default)]
     pub path: String,
+    /// A part of what it says.
+    #[serde(default)]
+    pub message: String,
     /// Why it stays.
     pub reason: String,
 }
@@ -108,9 +111,11 @@ fn not_allowed(linter: &str, documents: &[&[u8]]) -> Vec<Finding> {
     let mut findings = ask(linter, documents);
     findings.retain(|finding| {
         let serious = matches!(finding.severity.as_str(), "FATAL" | "ERROR" | "WARNING");
-        let allowed = list
-            .iter()
-            .any(|one| one.linter == linter && one.code == finding.code && finding.path.starts_with(&one.path));
+        let said = finding.message.as_deref().unwrap_or_default();
+        let allowed = list.iter().any(|one| {
+            let same = one.linter == linter && one.code == finding.code;
+            same && finding.path.starts_with(&one.path) && said.contains(&one.message)
+        });
         serious && !allowed
     });
     findings

@@ -70,8 +70,7 @@ impl Deployment {
         let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
         let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
         let request = build_request(&[&cert_id], nonce).expect("an OCSP request");
-        let ask = Ask::post("/ocsp").header("content-type", "application/ocsp-request").body(request);
-        let reply = self.public().send(ask).await.expect(200);
+        let body = self.post_ocsp(request).await;
         let expected = Expected {
             cert_id: &cert_id,
             issuer_subject_der: issuer.subject_der(),
@@ -80,7 +79,23 @@ impl Deployment {
             now: self.clock.now(),
             max_clock_skew: Duration::ZERO,
         };
-        verify_response(&reply.body, &expected).expect("an answer that can be relied upon")
+        verify_response(&body, &expected).expect("an answer that can be relied upon")
+    }
+
+    async fn post_ocsp(&self, request: Vec<u8>) -> Vec<u8> {
+        let ask = Ask::post("/ocsp").header("content-type", "application/ocsp-request").body(request);
+        self.public().send(ask).await.expect(200).body.to_vec()
+    }
+
+    /// The whole `OCSPResponse` about a serial number, as it comes over HTTP.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn ocsp_response(&self, issuer: &str, serial: SerialNumber, nonce: Option<&[u8]>) -> Vec<u8> {
+        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
+        let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
+        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
+        self.post_ocsp(build_request(&[&cert_id], nonce).expect("an OCSP request")).await
     }
 
     /// Makes all CRLs anew.

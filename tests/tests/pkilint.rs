@@ -1,8 +1,9 @@
 //! What a running service gives out, judged by pkilint.
 
+use pki::SerialNumber;
 use tests::openssl::openssl;
-use tests::pkilint::{allowed, assert_clean, lint_certificate, lint_chain, lint_crl};
-use tests::{Deployment, isolated};
+use tests::pkilint::{allowed, assert_clean, lint_certificate, lint_chain, lint_crl, lint_ocsp};
+use tests::{Deployment, World, isolated};
 
 #[test]
 fn pkilint_finds_what_is_wrong() {
@@ -42,5 +43,33 @@ fn what_a_new_service_publishes_is_clean() {
             assert_clean(id, &lint_chain(&root, &issuer));
             assert_clean(id, &lint_crl(&deployment.crl(id).await));
         }
+    });
+}
+
+// conformance: E9
+#[test]
+fn what_is_issued_and_what_ocsp_says_of_it_is_clean() {
+    isolated(async |home| {
+        let world = World::new(&home).await;
+        let card = world.card().await;
+        for certificate in [&card.authentication_certificate, &card.signing_certificate] {
+            let issuer = world.issuer(&world.record(certificate).id.issuer);
+            assert_clean("a card's certificate", &lint_certificate(certificate));
+            assert_clean("a card's certificate and its issuer", &lint_chain(&issuer, certificate));
+        }
+        let id = world.record(&card.authentication_certificate).id;
+        let ask = async |what: &str, serial: SerialNumber| {
+            for nonce in [None, Some(&[7; 32][..])] {
+                assert_clean(what, &lint_ocsp(&world.ocsp_response(&id.issuer, serial, nonce).await));
+            }
+        };
+        ask("good", id.serial).await;
+        world.issuer.suspend(&card, "investigation").await;
+        ask("on hold", id.serial).await;
+        world.issuer.resume(&card, "investigation").await;
+        ask("good again", id.serial).await;
+        world.issuer.cancel(&card, "stolen").await;
+        ask("revoked", id.serial).await;
+        ask("never issued", SerialNumber::from_random([5; SerialNumber::RANDOM_OCTETS])).await;
     });
 }

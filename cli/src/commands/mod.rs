@@ -5,6 +5,7 @@ mod card;
 mod desk;
 mod init;
 mod person;
+mod profile;
 mod rotate;
 mod store;
 
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Card(command) => card::run(&context, command),
         Command::Ca(command) => admin::ca(&context, &command),
         Command::Rotate(command) => rotate::run(&context, command),
+        Command::Profile(command) => profile::run(&context, &command),
         Command::Audit(command) => admin::audit(&context, &command),
         Command::Backup { file } => admin::backup(&context, &file),
         Command::VerifyBackup { file } => store::verify(&context, &file),

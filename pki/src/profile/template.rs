@@ -117,6 +117,16 @@ impl Template {
     }
 }
 
+/// As it is written in profiles.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.segments.iter().try_for_each(|segment| match segment {
+            Segment::Literal(literal) => f.write_str(literal),
+            Segment::Field(field) => write!(f, "{{{field}}}"),
+        })
+    }
+}
+
 /// One attribute of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectAttribute {

@@ -221,6 +221,13 @@ fn all_profiles_that_break_a_rule_are_listed() {
 }
 
 #[test]
+fn a_template_is_shown_as_it_was_written() {
+    for text in ["{user_id}_{given}_{family}", "People", "x{common_name}y"] {
+        assert_eq!(Template::parse(text).unwrap().to_string(), text);
+    }
+}
+
+#[test]
 fn an_empty_text_is_refused() {
     assert!(matches!(ProfileSet::load("", "my.toml"), Err(ProfileError::Syntax { .. })));
     assert!(matches!(ProfileSet::load("[[profile]]\nname = 1", "my.toml"), Err(ProfileError::Syntax { .. })));

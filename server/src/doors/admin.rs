@@ -30,7 +30,7 @@ use crate::caller::json;
 use crate::failure::Failure;
 use crate::idempotency::Reply;
 use crate::service::Service;
-use crate::{crls, status};
+use crate::{crls, preview, profiles, status};
 
 /// The account at the other end of the socket.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,8 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/crls", post(publish_crls))
         .route("/backup", post(backup))
         .route("/audit", get(audit_records))
+        .route("/profiles", get(show_profiles))
+        .route("/profiles/preview", post(preview_profile))
         .merge(super::rotations::router())
         .fallback(async || Failure::new(404, "not-found", "Not found", "there is no such call on this socket"))
         .with_state(service)
@@ -63,6 +65,14 @@ pub fn router(service: Arc<Service>) -> Router {
 
 async fn show_status(State(service): State<Arc<Service>>) -> Result<Reply, Failure> {
     service.run(|service| Reply::json(200, &status::status(service)?)).await
+}
+
+async fn show_profiles(State(service): State<Arc<Service>>) -> Result<Reply, Failure> {
+    service.run(|service| Reply::json(200, &profiles::loaded(service))).await
+}
+
+async fn preview_profile(State(service): State<Arc<Service>>, body: Bytes) -> Result<Reply, Failure> {
+    service.run(move |service| Reply::json(200, &preview::by_service(service, &json(&body)?)?)).await
 }
 
 async fn add_organisation(

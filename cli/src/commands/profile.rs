@@ -1,0 +1,148 @@
+//! Certificate profiles: for whoever writes them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use api::profiles::{PreviewReply, PreviewRequest, ProfileView, ProfilesReply};
+
+use super::admin::Admin;
+use super::{Context, wait};
+use crate::args::{PreviewArgs, ProfileCommand};
+use crate::error::Error;
+use crate::report::{self, Format};
+
+pub(crate) fn run(context: &Context, command: &ProfileCommand) -> Result<(), Error> {
+    match command {
+        ProfileCommand::Check { file } => check(context, file),
+        ProfileCommand::Show { name, file } => show(context, name.as_deref(), file.as_deref()),
+        ProfileCommand::Preview(args) => preview(context, args),
+    }
+}
+
+fn check(context: &Context, file: &Path) -> Result<(), Error> {
+    let checked = server::profiles::check_file(file)?;
+    if let Some(set) = &checked.set {
+        report::result(context.format, &checked, |_| {
+            format!("{} is in order: {} profiles, version {}", set.file, set.profiles.len(), set.version)
+        });
+        return Ok(());
+    }
+    if context.format == Format::Json {
+        report::result(context.format, &checked, |_| String::new());
+    }
+    let lines: Vec<_> = checked.problems.iter().map(|problem| problem.text.clone()).collect();
+    Err(Error::Profiles { file: checked.file, problems: lines.len(), text: lines.join("\n") })
+}
+
+fn show(context: &Context, name: Option<&str>, file: Option<&Path>) -> Result<(), Error> {
+    let set: ProfilesReply = match file {
+        None => wait(Admin::of(context)?.get("/profiles"))?,
+        Some(file) => {
+            let checked = server::profiles::check_file(file)?;
+            let lines: Vec<_> = checked.problems.iter().map(|problem| problem.text.clone()).collect();
+            let (file, problems, text) = (checked.file, lines.len(), lines.join("\n"));
+            checked.set.ok_or(Error::Profiles { file, problems, text })?
+        }
+    };
+    let Some(name) = name else {
+        report::result(context.format, &set, summary);
+        return Ok(());
+    };
+    let Some(profile) = set.profiles.iter().find(|profile| profile.name == name) else {
+        let names: Vec<_> = set.profiles.iter().map(|profile| profile.name.as_str()).collect();
+        return Err(Error::Usage(format!("{} has no profile {name:?}; it has {}", set.file, names.join(", "))));
+    };
+    report::result(context.format, profile, one);
+    Ok(())
+}
+
+fn summary(set: &ProfilesReply) -> String {
+    let rows = set.profiles.iter().map(|one| {
+        [
+            one.name.clone(),
+            one.purpose.clone(),
+            one.issuer.clone().unwrap_or_else(|| "-".to_owned()),
+            one.key_types.join(" "),
+            one.life.clone(),
+            or_none(&one.policies),
+        ]
+    });
+    report::table(["profile", "purpose", "issued by", "keys", "life", "policies"], rows)
+        + "\n"
+        + &report::fields(&[("file", set.file.clone()), ("version", set.version.clone())])
+}
+
+fn or_none(list: &[String]) -> String {
+    if list.is_empty() { "-".to_owned() } else { list.join(", ") }
+}
+
+fn one(profile: &ProfileView) -> String {
+    let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    report::fields(&[
+        ("name", profile.name.clone()),
+        ("purpose", profile.purpose.clone()),
+        ("issued by", profile.issuer.clone().unwrap_or_else(|| "-".to_owned())),
+        ("subject", profile.subject.join(", ")),
+        ("alternative names", or_none(&profile.san)),
+        ("of these required", profile.san_required.clone()),
+        ("key types", profile.key_types.join(", ")),
+        ("key usage", profile.key_usage.join(", ")),
+        ("extended key usage", or_none(&profile.extended_key_usage)),
+        ("policies", or_none(&profile.policies)),
+        ("extensions", or_none(&profile.extensions)),
+        ("life", profile.life.clone()),
+        ("jitter", profile.jitter.clone()),
+        ("path length", profile.path_length.map_or_else(|| "-".to_owned(), |length| length.to_string())),
+        ("ocsp-nocheck", yes(profile.ocsp_no_check)),
+        ("AIA", yes(profile.aia)),
+        ("CRLDP", yes(profile.crldp)),
+        ("CRL partitions", profile.crl_shards.to_string()),
+    ])
+}
+
+fn preview(context: &Context, args: &PreviewArgs) -> Result<(), Error> {
+    let read = |path: &std::path::PathBuf| std::fs::read(path).map_err(Error::file(path));
+    let text = |path: &std::path::PathBuf| std::fs::read_to_string(path).map_err(Error::file(path));
+    let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in &args.fields {
+        fields.entry(name.clone()).or_default().push(value.clone());
+    }
+    let stem = |path: &std::path::PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let request = PreviewRequest {
+        profile: args.name.clone(),
+        key: read(&args.key)?.into(),
+        text: args.file.as_ref().map(text).transpose()?,
+        file: args.file.as_ref().map(|file| file.display().to_string()),
+        person: args.person.clone(),
+        fields,
+        issuer: args.issuer.as_ref().map(read).transpose()?.map(Into::into),
+        issuer_id: args.issuer.as_ref().and_then(stem),
+    };
+    // What needs neither the service's profiles, nor its CAs, nor its registry, needs no service.
+    let reply = if request.text.is_some() && request.issuer.is_some() && request.person.is_none() {
+        let config = if context.config.exists() { Some(context.config()?) } else { None };
+        server::preview::by_file(&request, config.as_ref())?
+    } else {
+        wait(Admin::of(context)?.post("/profiles/preview", &request))?
+    };
+    if let Some(out) = &args.out {
+        std::fs::write(out, &reply.pem).map_err(Error::file(out))?;
+    }
+    report::result(context.format, &reply, shown);
+    Ok(())
+}
+
+fn shown(reply: &PreviewReply) -> String {
+    let rows: Vec<_> = reply.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let mut text = format!("A preview of {}: it is not signed, and no certificate.\n\n", reply.profile);
+    text += &report::fields(&rows);
+    text += "\n";
+    text += &report::fields(&[
+        ("profiles", reply.profiles_version.clone()),
+        ("asked for and not given", or_none(&reply.ignored)),
+    ]);
+    for note in &reply.notes {
+        text += &format!("note: {note}\n");
+    }
+    text + "\n" + &reply.pem
+}
