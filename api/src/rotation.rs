@@ -107,6 +107,11 @@ pub enum RootWork {
         /// Its kind.
         key_type: String,
     },
+    /// The user PIN of the root's token is to be changed.
+    ChangePin {
+        /// The token's label.
+        label: String,
+    },
     /// Certificates are to be signed.
     Certify {
         /// Each.

@@ -8,10 +8,10 @@ use audit::Actor;
 use pki::certificate::SubjectFields;
 use pki::{PublicKey, Timestamp};
 use ring::rand::SecureRandom;
-use store::Store;
+use store::{Store, Versioned};
 
 use crate::authority::Authority;
-use crate::certificate::{CertificateRecord, Holder};
+use crate::certificate::{BY_HOLDER, CertificateRecord, Holder};
 use crate::reservation::{Order, Reservation};
 use crate::{Error, batch, recovery};
 
@@ -45,12 +45,37 @@ pub fn issue_service_tls(
         subject: &subject,
         key,
         ignored: BTreeSet::new(),
-        holder: Holder::Service { name: "tls".to_owned() },
+        holder: tls_holder(),
         jitter: 0.0,
         life: None,
     };
     let reservation = authority.reserve(store, order, now, random)?;
     issue(authority, store, reservation, now)
+}
+
+/// The certificates of the TLS door that are good and in their validity period: one, and for a moment two while it is
+/// exchanged.
+///
+/// # Errors
+/// When the store fails.
+pub fn usable_service_tls(store: &dyn Store, now: Timestamp) -> Result<Vec<Versioned<CertificateRecord>>, Error> {
+    const PAGE: usize = 200;
+    let holder = tls_holder();
+    let mut usable = Vec::new();
+    let mut after = None;
+    loop {
+        let (page, next) =
+            store::load_by_index::<CertificateRecord>(store, BY_HOLDER, holder.term().as_bytes(), None, after, PAGE)?;
+        usable.extend(page.into_iter().filter(|found| found.record.holder == holder && found.record.is_usable(now)));
+        if next.is_none() {
+            return Ok(usable);
+        }
+        after = next;
+    }
+}
+
+fn tls_holder() -> Holder {
+    Holder::Service { name: "tls".to_owned() }
 }
 
 /// Certifies an OCSP signer of one issuing CA, by that CA itself (RFC 6960 4.2.2.2).

@@ -158,6 +158,10 @@ impl Access {
         lock(&self.credentials).pins.current.clone()
     }
 
+    pub(crate) fn is_pin_in_doubt(&self) -> bool {
+        lock(&self.credentials).pins.next.is_some()
+    }
+
     pub(crate) fn forget_next_pin(&self) {
         lock(&self.credentials).pins.next = None;
     }

@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cryptoki::types::AuthPin;
+use data_encoding::BASE32_NOPAD;
+use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -22,6 +24,16 @@ impl Pin {
     /// From its characters.
     pub fn new(pin: impl Into<String>) -> Self {
         Pin(Zeroizing::new(pin.into()))
+    }
+
+    /// A new one: 16 characters of base 32 with 80 random bits, which fits what tokens take.
+    ///
+    /// # Errors
+    /// [`Error::Random`].
+    pub fn random() -> Result<Self, Error> {
+        let mut octets = Zeroizing::new([0; 10]);
+        SystemRandom::new().fill(octets.as_mut()).map_err(|_| Error::Random)?;
+        Ok(Pin::new(BASE32_NOPAD.encode(octets.as_slice())))
     }
 
     /// From a file that holds nothing else; one newline at its end is not part of the PIN.

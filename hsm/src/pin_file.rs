@@ -100,7 +100,19 @@ impl PinFile {
         if let Some(there) = self.next()? {
             return Ok(there);
         }
-        let path = self.next_path();
+        self.write(self.next_path(), pin)?;
+        Ok(pin.clone())
+    }
+
+    /// Writes the first PIN of a token that is to be made, durable.
+    ///
+    /// # Errors
+    /// [`Error::PinFile`].
+    pub fn create(&self, pin: &Pin) -> Result<(), Error> {
+        self.write(self.path.clone(), pin)
+    }
+
+    fn write(&self, path: PathBuf, pin: &Pin) -> Result<(), Error> {
         let mut new = OsString::from(&path);
         new.push(".new");
         let new = PathBuf::from(new);
@@ -111,8 +123,7 @@ impl PinFile {
             fs::rename(&new, &path)?;
             self.sync_directory()
         };
-        write().map_err(|error| Error::PinFile { path: path.clone(), reason: error.to_string() })?;
-        Ok(pin.clone())
+        write().map_err(|error| Error::PinFile { path: path.clone(), reason: error.to_string() })
     }
 
     /// Step 3: puts the PIN to come in the place of the one before. Without one nothing happens.

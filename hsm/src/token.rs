@@ -129,6 +129,11 @@ impl Token {
         self.access.pin()
     }
 
+    /// Whether a change of the PIN failed in a way that leaves open whether the token has the new one.
+    pub fn is_pin_in_doubt(&self) -> bool {
+        self.access.is_pin_in_doubt()
+    }
+
     pub(crate) fn pin_that_worked(&self) -> Option<Pin> {
         self.access.pin_that_worked()
     }

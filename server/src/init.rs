@@ -13,11 +13,10 @@ use ca::Authority;
 use ca::crl::CrlSchedule;
 use ca::hierarchy::{self, CaPlan};
 use config::Config;
-use data_encoding::BASE32_NOPAD;
 use hsm::{Module, Pin, PinFile, Token, TokenOptions, TokenSelector};
 use pki::Timestamp;
 use ra::organisation::{self, Organisation};
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use serde::Serialize;
 use store::{SledStore, Store};
 
@@ -66,19 +65,13 @@ fn private_dir(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn random_pin(random: &SystemRandom) -> Result<String, Error> {
-    let mut octets = [0; 10];
-    random.fill(&mut octets).map_err(|_| ca::Error::Random)?;
-    Ok(BASE32_NOPAD.encode(&octets))
-}
-
 /// The PIN in this file; a new random one where there is none.
-fn pin(path: &Path, random: &SystemRandom, made: &mut Vec<String>) -> Result<Pin, Error> {
+fn pin(path: &Path, made: &mut Vec<String>) -> Result<Pin, Error> {
     if !path.exists() {
         if let Some(dir) = path.parent() {
             private_dir(dir)?;
         }
-        write_atomically(path, random_pin(random)?.as_bytes(), 0o600).map_err(Error::file("write PIN file", path))?;
+        PinFile::new(path).create(&Pin::random()?)?;
         made.push(path.display().to_string());
     }
     Ok(Pin::from_file(path)?)
@@ -87,7 +80,6 @@ fn pin(path: &Path, random: &SystemRandom, made: &mut Vec<String>) -> Result<Pin
 fn token(
     module: &Arc<Module>,
     token: &config::Token,
-    random: &SystemRandom,
     made: &mut Vec<String>,
     may_make: bool,
 ) -> Result<Arc<Token>, Error> {
@@ -97,9 +89,9 @@ fn token(
     if !there && !may_make {
         return Err(Error::TokenAway(token.label.clone()));
     }
-    let user_pin = pin(&token.pin_file, random, made)?;
+    let user_pin = pin(&token.pin_file, made)?;
     if !there {
-        let so_pin = pin(&token.pin_file.with_extension("so-pin"), random, made)?;
+        let so_pin = pin(&token.pin_file.with_extension("so-pin"), made)?;
         module.init_token(&token.label, &so_pin, &user_pin)?;
     }
     let options = TokenOptions { sessions: 1, ..TokenOptions::default() };
@@ -130,7 +122,7 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
     // A token whose keys are certified already is looked for, and never made anew.
     let has_issuers = ca::issuer::all(store)?.iter().any(|issuer| !issuer.is_root());
     let has_root = ca::issuer::all(store)?.iter().any(ca::IssuerRecord::is_root);
-    let ca_token = token(&module, &config.hsm.ca, &random, &mut pin_files, !has_issuers)?;
+    let ca_token = token(&module, &config.hsm.ca, &mut pin_files, !has_issuers)?;
     let authority = Authority::without_keys(start::settings(config), profiles);
     recover(store, authority.owner(), now)?;
 
@@ -140,7 +132,7 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
     });
     let crls = Crls::open(data_dir.join("crl")).map_err(Error::file("open directory", data_dir.join("crl")))?;
     if missing || crls.get("root-1").is_none() {
-        let root_token = token(&module, &config.hsm.root, &random, &mut pin_files, !has_root)?;
+        let root_token = token(&module, &config.hsm.root, &mut pin_files, !has_root)?;
         let root_plan = CaPlan {
             name: "root",
             profile: "root-ca",

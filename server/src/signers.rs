@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ca::Authority;
 use hsm::{MemoryKey, Signer};
 use ocsp_responder::IssuerSigner;
-use pki::Timestamp;
+use pki::{IssuerDescription, Timestamp};
 
 use crate::failure::Failure;
 use crate::service::Service;
@@ -24,7 +25,6 @@ impl Signers {
     /// When a token does not sign, or the store fails.
     // conformance: K3
     pub fn renew(&self, service: &Service, now: Timestamp) -> Result<(), Failure> {
-        let life = service.config.times.ocsp_signer_life;
         let mut replace_at = self.replace_at.lock().unwrap_or_else(PoisonError::into_inner);
         let authority = service.authority();
         for issuer in authority.issuers() {
@@ -32,25 +32,55 @@ impl Signers {
             if replace_at.get(&description.id).is_some_and(|due| now < *due) {
                 continue;
             }
-            let key = MemoryKey::generate_p256().map_err(ca::Error::from)?;
-            let record = ca::service_certificate::issue_ocsp_signer(
-                &authority,
-                service.store.as_ref(),
-                &description.id,
-                key.public_key(),
-                life,
-                now,
-                &service.random,
-            )?;
-            let der = record.der.unwrap_or_default();
-            let signer = IssuerSigner::delegate(Arc::new(key), der, description, false).map_err(Failure::internal)?;
-            service.responder.set_signers(&description.id, vec![signer]).map_err(Failure::internal)?;
-            let rest = life.saturating_sub(service.config.times.ocsp_signer_renewal_window);
-            // Half of it is over in half an hour less, so that the replacement is certain to come before that.
-            let half = (life / 2).saturating_sub(life / 48);
-            replace_at.insert(description.id.clone(), now.plus(half.min(rest)));
-            tracing::info!(issuer = description.id, "a new OCSP signer is in use");
+            let (due, _) = certify(service, &authority, description, now)?;
+            replace_at.insert(description.id.clone(), due);
         }
         Ok(())
     }
+
+    /// Certifies a new signer for one issuer now. Returns its serial number.
+    ///
+    /// # Errors
+    /// When a token does not sign, or the store fails.
+    pub fn replace(&self, service: &Service, issuer: &str, now: Timestamp) -> Result<String, Failure> {
+        let mut replace_at = self.replace_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let authority = service.authority();
+        let description = authority.issuer(issuer)?.description();
+        let (due, serial) = certify(service, &authority, description, now)?;
+        replace_at.insert(description.id.clone(), due);
+        Ok(serial)
+    }
+
+    /// When the signer of an issuer is replaced by itself.
+    pub fn due(&self, issuer: &str) -> Option<Timestamp> {
+        self.replace_at.lock().unwrap_or_else(PoisonError::into_inner).get(issuer).copied()
+    }
+}
+
+/// Makes a signer and puts it in its place. Returns when it is to be replaced, and its serial number.
+fn certify(
+    service: &Service,
+    authority: &Authority,
+    description: &IssuerDescription,
+    now: Timestamp,
+) -> Result<(Timestamp, String), Failure> {
+    let life = service.config.times.ocsp_signer_life;
+    let key = MemoryKey::generate_p256().map_err(ca::Error::from)?;
+    let record = ca::service_certificate::issue_ocsp_signer(
+        authority,
+        service.store.as_ref(),
+        &description.id,
+        key.public_key(),
+        life,
+        now,
+        &service.random,
+    )?;
+    let der = record.der.unwrap_or_default();
+    let signer = IssuerSigner::delegate(Arc::new(key), der, description, false).map_err(Failure::internal)?;
+    service.responder.set_signers(&description.id, vec![signer]).map_err(Failure::internal)?;
+    let rest = life.saturating_sub(service.config.times.ocsp_signer_renewal_window);
+    // Half of it is over in half an hour less, so that the replacement is certain to come before that.
+    let half = (life / 2).saturating_sub(life / 48);
+    tracing::info!(issuer = description.id, "a new OCSP signer is in use");
+    Ok((now.plus(half.min(rest)), record.id.serial.to_string()))
 }

@@ -20,7 +20,24 @@ const MAX_FILE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct TlsIdentity {
     door: Arc<Door>,
-    not_after: std::sync::Mutex<Timestamp>,
+    shown: std::sync::Mutex<Shown>,
+}
+
+/// What is known of the certificate that is shown.
+#[derive(Clone, Debug)]
+struct Shown {
+    serial: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Shown {
+    fn of(chain: &[Vec<u8>]) -> Result<Self, Failure> {
+        let leaf = ParsedCertificate::from_der(chain.first().map_or(&[][..], Vec::as_slice));
+        let leaf = leaf.map_err(Failure::internal)?;
+        let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
+        Ok(Shown { serial: leaf.serial().to_string(), not_before, not_after })
+    }
 }
 
 /// What the identity is made from.
@@ -35,7 +52,6 @@ pub(crate) struct TlsSource<'a> {
 struct Identity {
     chain: Vec<Vec<u8>>,
     pkcs8: zeroize::Zeroizing<Vec<u8>>,
-    not_after: Timestamp,
 }
 
 impl TlsSource<'_> {
@@ -58,7 +74,7 @@ impl TlsSource<'_> {
             && leaf.ip_addresses() == self.config.service.addresses
             && key.public_key() == leaf.public_key();
         let due = leaf.not_after().minus(self.config.times.service_renewal_window) <= now;
-        (fits && !due).then_some(Identity { chain, pkcs8, not_after: leaf.not_after() })
+        (fits && !due).then_some(Identity { chain, pkcs8 })
     }
 
     fn issue(&self, now: Timestamp) -> Result<Identity, Failure> {
@@ -89,7 +105,7 @@ impl TlsSource<'_> {
         write("server.key", &pkcs8, 0o600)?;
         write("server.crt", pki::pem::encode_certificates(&chain).as_bytes(), 0o644)?;
         tracing::info!(not_after = %record.not_after, "the API door has a new certificate");
-        Ok(Identity { chain, pkcs8, not_after: record.not_after })
+        Ok(Identity { chain, pkcs8 })
     }
 }
 
@@ -109,7 +125,7 @@ impl TlsIdentity {
         };
         let certificate = DoorCertificate::new(&identity.chain, &identity.pkcs8)?;
         let door = Arc::new(Door::new(certificate, &client_issuers(source.authority))?);
-        Ok(TlsIdentity { door, not_after: std::sync::Mutex::new(identity.not_after) })
+        Ok(TlsIdentity { door, shown: std::sync::Mutex::new(Shown::of(&identity.chain)?) })
     }
 
     /// Replaces the certificate when it is due; connections that are open stay open.
@@ -120,9 +136,18 @@ impl TlsIdentity {
         if self.not_after().minus(source.config.times.service_renewal_window) > now {
             return Ok(());
         }
+        self.replace(source, now)
+    }
+
+    /// Replaces key and certificate now; connections that are open stay open.
+    ///
+    /// # Errors
+    /// When a new one cannot be issued or written.
+    pub(crate) fn replace(&self, source: &TlsSource<'_>, now: Timestamp) -> Result<(), Failure> {
         let identity = source.issue(now)?;
+        let shown = Shown::of(&identity.chain)?;
         self.door.certificate().replace(&identity.chain, &identity.pkcs8)?;
-        *self.not_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = identity.not_after;
+        *self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;
         Ok(())
     }
 
@@ -141,6 +166,20 @@ impl TlsIdentity {
 
     /// When the certificate ends.
     pub fn not_after(&self) -> Timestamp {
-        *self.not_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shown().not_after
+    }
+
+    /// Since when it is good.
+    pub fn not_before(&self) -> Timestamp {
+        self.shown().not_before
+    }
+
+    /// Its serial number, as text.
+    pub fn serial(&self) -> String {
+        self.shown().serial
+    }
+
+    fn shown(&self) -> Shown {
+        self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }

@@ -7,8 +7,11 @@
 //! process never opens: the command on the server's machine does that work in a process of its own, and hands the result
 //! to [`supply`].
 
+mod data_key;
 mod issuing_ca;
+mod own_keys;
 mod root_work;
+mod token_pin;
 mod wire;
 
 pub use root_work::{PresentRoot, RootCeremony};
@@ -139,12 +142,30 @@ pub(crate) fn refused(name: &str, detail: impl Into<String>) -> Failure {
     Failure::new(409, name, "The rotation is refused", detail)
 }
 
+/// Refuses a target where there is one thing of this kind only.
+fn only_one(request: &RotationRequest, kind: RotationKind) -> Result<(), Failure> {
+    match request.target.as_deref() {
+        None => Ok(()),
+        Some(target) if target == kind.name() => Ok(()),
+        Some(target) => {
+            let detail = format!("there is one {kind} only: leave {target:?} out");
+            Err(Failure::new(422, "rotation-target", "No such target", detail))
+        }
+    }
+}
+
 /// The procedure of this kind.
 ///
 /// # Errors
 /// When this version has none.
 fn procedure(kind: RotationKind) -> Result<&'static dyn Procedure, Failure> {
-    let known: &[&'static dyn Procedure] = &[&issuing_ca::IssuingCa];
+    let known: &[&'static dyn Procedure] = &[
+        &issuing_ca::IssuingCa,
+        &own_keys::OcspSignerRotation,
+        &own_keys::TlsRotation,
+        &token_pin::TokenPinRotation,
+        &data_key::DataKeyRotation,
+    ];
     let found = known.iter().find(|procedure| procedure.kind() == kind);
     found.copied().ok_or_else(|| {
         Failure::new(422, "rotation-kind", "No such rotation", format!("this version does not rotate {kind}"))
