@@ -460,6 +460,23 @@ pub(crate) struct RotateArgs {
     pub(crate) yes: bool,
 }
 
+/// How a rotation is done that takes effect at once.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RotateNowArgs {
+    /// A person who does it.
+    #[arg(long = "by", value_name = "NAME")]
+    pub(crate) by: Vec<String>,
+    /// Do it.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+impl From<RotateNowArgs> for RotateArgs {
+    fn from(now: RotateNowArgs) -> Self {
+        RotateArgs { by: now.by, overlap: None, yes: now.yes }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RotateCommand {
     /// A new key of an issuing CA, under the same name, certified by the root, whose token has to be present.
@@ -471,6 +488,39 @@ pub(crate) enum RotateCommand {
         name: String,
         #[command(flatten)]
         how: RotateArgs,
+    },
+    /// A new key for signing OCSP answers, certified by each issuing CA or by one.
+    ///
+    /// They are replaced by themselves before half their life. Without --yes it shows the plan.
+    OcspSigner {
+        /// The CA's name, such as authentication; without it all.
+        name: Option<String>,
+        #[command(flatten)]
+        how: RotateNowArgs,
+    },
+    /// A new key and certificate of the API door; the certificate of before is revoked as superseded.
+    ///
+    /// Both are replaced by themselves before their end. Without --yes it shows the plan.
+    Tls {
+        #[command(flatten)]
+        how: RotateNowArgs,
+    },
+    /// A new random PIN of a token, in its PIN file, without a restart.
+    ///
+    /// The root's token is opened by this command, never by the service. Without --yes it shows the plan.
+    TokenPin {
+        /// `ca` or `root`.
+        #[arg(default_value = "ca")]
+        token: String,
+        #[command(flatten)]
+        how: RotateNowArgs,
+    },
+    /// A new key that people's records in the store are encrypted with; every record is encrypted anew.
+    ///
+    /// Without --yes it shows the plan.
+    DataKey {
+        #[command(flatten)]
+        how: RotateNowArgs,
     },
     /// List the rotations, the open ones and the earlier ones.
     List,

@@ -183,6 +183,27 @@ fn a_pin_that_the_token_refuses_changes_nothing_and_one_in_doubt_is_settled_by_r
     });
 }
 
+// conformance: K4
+#[test]
+fn the_pin_of_the_roots_token_is_changed_by_the_command_and_never_by_the_service() {
+    isolated(async |home| {
+        let deployment = Deployment::start(&home).await;
+        let file = PinFile::new(&deployment.config.hsm.root.pin_file);
+        let before = file.read().unwrap();
+        let asked: RotationView = try_rotate(&deployment, "token-pin", Some("root")).await.expect(201).read();
+        assert_eq!(asked.state, "running");
+        assert_eq!(file.read().unwrap(), before, "the service has changed nothing");
+        let done = deployment.with_root(asked).await;
+        assert_eq!(done.state, "done");
+        let after = file.read().unwrap();
+        assert_ne!(after.current, before.current);
+        assert_eq!(after.next, None);
+        // The token opens by it, and the CA token has its own still.
+        drop(deployment.present_root().await);
+        assert_ne!(pins(&deployment).current, after.current);
+    });
+}
+
 #[test]
 fn the_data_key_is_replaced_every_row_sealed_anew_and_the_old_one_deleted() {
     isolated(async |home| {

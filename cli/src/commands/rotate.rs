@@ -13,6 +13,10 @@ use crate::report;
 pub(crate) fn run(context: &Context, command: RotateCommand) -> Result<(), Error> {
     match command {
         RotateCommand::IssuingCa { name, how } => exchange(context, "issuing-ca", Some(name), how),
+        RotateCommand::OcspSigner { name, how } => exchange(context, "ocsp-signer", name, how.into()),
+        RotateCommand::Tls { how } => exchange(context, "tls", None, how.into()),
+        RotateCommand::TokenPin { token, how } => exchange(context, "token-pin", Some(token), how.into()),
+        RotateCommand::DataKey { how } => exchange(context, "data-key", None, how.into()),
         RotateCommand::List => list(context),
         RotateCommand::Resume { id, by } => resume(context, &id, by),
         RotateCommand::BackOut { id, by } => back_out(context, &id, by),

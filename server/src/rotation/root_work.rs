@@ -12,7 +12,7 @@ use api::rotation::{CertificationView, RootWork, RootWorkDone};
 use ca::authority::PublicUrls;
 use ca::ceremony::Form;
 use config::Config;
-use hsm::{Module, Pin, Signer, Token, TokenOptions, TokenSelector};
+use hsm::{Module, Pin, PinFile, Signer, Token, TokenOptions, TokenSelector};
 use pki::profile::ProfileSet;
 
 use super::wire;
@@ -22,6 +22,7 @@ use crate::start;
 /// The root's token, open in this process until it is dropped.
 pub struct PresentRoot {
     token: Arc<Token>,
+    pin_file: PinFile,
     profiles: Arc<ProfileSet>,
     urls: PublicUrls,
     organisation: String,
@@ -56,13 +57,14 @@ impl PresentRoot {
         if !present || !root.pin_file.exists() {
             return Err(Error::RootAway { token: root.label.clone(), pin_file: root.pin_file.clone() });
         }
-        let pin = Pin::from_file(&root.pin_file)?;
+        let pin_file = PinFile::new(&root.pin_file);
         let options = TokenOptions { sessions: 1, ..TokenOptions::default() };
-        let token = Token::open(&module, &TokenSelector::Label(root.label.clone()), pin, options)?;
+        let (token, _) = pin_file.open_token(&module, &TokenSelector::Label(root.label.clone()), options)?;
         let mut common_names: Vec<String> = config.issuing_cas.iter().map(|ca| ca.common_name.clone()).collect();
         common_names.push(config.root_ca.common_name.clone());
         Ok(PresentRoot {
             token,
+            pin_file,
             profiles,
             urls: start::settings(config).urls,
             organisation: config.service.organisation.clone(),
@@ -77,6 +79,7 @@ impl PresentRoot {
     pub fn perform(&self, work: &RootWork) -> Result<RootCeremony, Error> {
         match work {
             RootWork::MakeKey { label, key_type } => self.make_key(label, key_type),
+            RootWork::ChangePin { label } => self.change_pin(label),
             RootWork::Certify { certificates } => {
                 let mut done = RootWorkDone { public_key: None, signed: Vec::new() };
                 let mut acts = Vec::new();
@@ -91,6 +94,27 @@ impl PresentRoot {
             }
             RootWork::SignCrls { .. } => Err(Error::RootWork("CRLs are signed by `cardinal root sign-crl`".to_owned())),
         }
+    }
+
+    /// A new random PIN for the root's token, in the way that survives a crash (conformance: K4).
+    fn change_pin(&self, label: &str) -> Result<RootCeremony, Error> {
+        if label != self.token.label() {
+            return Err(Error::RootWork(format!(
+                "the service asks for the PIN of token {label:?}, which is not the root's"
+            )));
+        }
+        let next = self.pin_file.write_next(&Pin::random()?)?;
+        match self.token.change_pin(&self.token.pin(), &next) {
+            Ok(()) => self.pin_file.take_next()?,
+            Err(error @ hsm::Error::Pkcs11 { .. }) => {
+                // The token said no to the new PIN, so that it is certain to have the old one.
+                self.pin_file.drop_next()?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let acts = vec![format!("token {label:?} has a new PIN, in {}", self.pin_file.path().display())];
+        Ok(RootCeremony { done: RootWorkDone { public_key: None, signed: Vec::new() }, acts })
     }
 
     fn key(&self, label: &str) -> Result<hsm::Key, Error> {
