@@ -89,6 +89,9 @@ pub struct ProfileCheck {
     /// The set, when it is in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<ProfilesReply>,
+    /// The configuration that the set was compared with: each profile that it names has to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<String>,
     /// What is wrong, at most one for each profile.
     pub problems: Vec<ProfileProblem>,
 }

@@ -27,7 +27,7 @@ pub(crate) enum Error {
         source: std::io::Error,
     },
     /// A file of profiles that breaks rules.
-    #[error("{file}: {problems} of its profiles cannot be used\n{text}")]
+    #[error("{file} cannot be used; problems: {problems}\n{text}")]
     Profiles {
         /// The file.
         file: String,

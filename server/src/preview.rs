@@ -12,7 +12,7 @@ use pki::certificate::{
 };
 use pki::profile::{CertificateProfile, ProfileSet, Purpose};
 use pki::request::check_request;
-use pki::{IssuerDescription, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, pem, usage};
+use pki::{IssuerDescription, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, pem, usage, weak_key};
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::clock::{Clock, SystemClock};
@@ -167,6 +167,9 @@ fn make(
     let profile = profile(&surroundings, &request.profile)?;
     let Surroundings { profiles, urls, organization, clock_tolerance, now, mut notes } = surroundings;
     let (key, ignored) = read_key(&request.key.0)?;
+    weak_key::check(&key).map_err(|weak| {
+        Failure::new(422, "key", "The key is refused", format!("the key: {weak}")).with_rule(weak.rule())
+    })?;
     let mut fields = SubjectFields { organization, ..registry };
     for (name, values) in &request.fields {
         set_field(&mut fields, name, values)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use api::profiles::{ProfileCheck, ProfileProblem, ProfileView, ProfilesReply};
+use config::Config;
 use data_encoding::HEXLOWER;
 use pki::profile::{CertificateProfile, ProfileError, ProfileSet};
 use pki::usage;
@@ -11,17 +12,39 @@ use pki::usage;
 use crate::Error;
 use crate::service::Service;
 
-/// Checks a file of profiles, and lists what is wrong with it: one problem for each profile.
+/// Checks a file of profiles, and lists what is wrong with it: one problem for each profile. Beside a configuration, also
+/// that each profile is there by which one of its CAs issues.
 ///
 /// # Errors
 /// When the file cannot be read. What is wrong inside it is no error, but the result.
-pub fn check_file(path: &Path) -> Result<ProfileCheck, Error> {
+pub fn check_file(path: &Path, config: Option<(&Path, &Config)>) -> Result<ProfileCheck, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
     let file = path.display().to_string();
-    Ok(match ProfileSet::load_or_list(&text, &file) {
-        Ok(set) => ProfileCheck { set: Some(reply(&file, &set)), file, problems: Vec::new() },
-        Err(errors) => ProfileCheck { file, set: None, problems: errors.into_iter().map(problem).collect() },
+    let compared_with = config.map(|(origin, _)| origin.display().to_string());
+    let set = match ProfileSet::load_or_list(&text, &file) {
+        Ok(set) => set,
+        Err(errors) => {
+            let problems = errors.into_iter().map(problem).collect();
+            return Ok(ProfileCheck { file, set: None, compared_with, problems });
+        }
+    };
+    let problems: Vec<_> = config.into_iter().flat_map(|(origin, config)| missing(&set, origin, config)).collect();
+    let reply = problems.is_empty().then(|| reply(&file, &set));
+    Ok(ProfileCheck { file, set: reply, compared_with, problems })
+}
+
+/// The profiles that a CA of the configuration issues by, and that are not there.
+fn missing(set: &ProfileSet, origin: &Path, config: &Config) -> Vec<ProfileProblem> {
+    let routes = config.routes();
+    let away = routes.iter().filter(|(profile, _)| set.get(profile).is_none());
+    away.map(|(profile, ca)| {
+        let rule =
+            format!("issuing CA {ca:?} of {} issues by profile {profile:?}, which is not there", origin.display());
+        let remedy = "keep the profile, or take its name out of the CA's `profiles`".to_owned();
+        let text = format!("{rule}; {remedy}");
+        ProfileProblem { line: None, profile: Some(profile.clone()), key: None, rule, remedy: Some(remedy), text }
     })
+    .collect()
 }
 
 fn problem(error: ProfileError) -> ProfileProblem {

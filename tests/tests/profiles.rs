@@ -9,8 +9,8 @@ use std::process::Output;
 
 use api::profiles::{PreviewReply, ProfileCheck, ProfilesReply};
 use pki::certificate::ParsedCertificate;
-use pki::pem;
 use pki::profile::ProfileSet;
+use pki::{PublicKey, pem};
 use serde::de::DeserializeOwned;
 use tests::openssl::{openssl, write_certificate};
 use tests::{Deployment, PaperCard, World, isolated};
@@ -70,6 +70,18 @@ fn a_file_of_profiles_is_checked_as_a_whole() {
     assert_eq!(problems, expected);
     assert!(checked.problems[0].rule.contains("E4") && checked.problems[0].remedy.is_some(), "{checked:?}");
     assert!(said(&bad).contains("temporary-card"), "what is wrong is said on standard error, too");
+
+    // Beside a configuration, what its CAs issue by has to be there.
+    let deployment = config::Deployment { data_dir: Some(dir.path().join("data")), ..config::Deployment::default() };
+    let origin = dir.path().join("cardinal.toml");
+    fs::write(&origin, deployment.render(&origin).unwrap().0).unwrap();
+    let good = check("good.toml", config::SHIPPED_PROFILES_TOML);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert!(json::<ProfileCheck>(&good).compared_with.is_some());
+    let renamed = config::SHIPPED_PROFILES_TOML.replacen("name = \"ra-station\"", "name = \"desks\"", 1);
+    let renamed = check("renamed.toml", &renamed);
+    assert_eq!(renamed.status.code(), Some(2), "{renamed:?}");
+    assert!(said(&renamed).contains("issues by profile \"ra-station\", which is not there"), "{renamed:?}");
 
     let broken = check("broken.toml", "[[profile]]\nname = ");
     assert_eq!(broken.status.code(), Some(2));
@@ -217,6 +229,8 @@ fn what_cannot_be_issued_is_refused_with_rule_and_remedy() {
         .unwrap();
         openssl(&scratch, &["pkey", "-in", "private.pem", "-pubout", "-out", "good.pem"]).unwrap();
         fs::write(scratch.join("garbage"), b"garbage").unwrap();
+        let even = PublicKey::from_rsa(&[&[0xc0; 255][..], &[0x02]].concat(), &[1, 0, 1]).unwrap();
+        fs::write(scratch.join("even.pem"), pem::encode(pem::PUBLIC_KEY, even.spki_der())).unwrap();
         let bad = config::SHIPPED_PROFILES_TOML.replace("life = \"72h\"", "life = \"96h\"");
         fs::write(scratch.join("bad.toml"), bad).unwrap();
         let strict = config::SHIPPED_PROFILES_TOML
@@ -226,6 +240,7 @@ fn what_cannot_be_issued_is_refused_with_rule_and_remedy() {
         for (arguments, code, words) in [
             (vec!["nothing", "--key", &path("good.pem")], 3, "there is no certificate profile \"nothing\""),
             (vec!["card-signing", "--key", &path("small.pem")], 3, "R2"),
+            (vec!["card-signing", "--key", &path("even.pem")], 3, "R3"),
             (vec!["card-signing", "--key", &path("private.pem")], 3, "neither a public key"),
             (vec!["card-signing", "--key", &path("garbage")], 3, "R1"),
             (vec!["card-signing", "--key", &path("away.pem")], 1, "away.pem"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use api::profiles::{PreviewReply, PreviewRequest, ProfileView, ProfilesReply};
+use api::profiles::{PreviewReply, PreviewRequest, ProfileCheck, ProfileView, ProfilesReply};
 
 use super::admin::Admin;
 use super::{Context, wait};
@@ -20,28 +20,38 @@ pub(crate) fn run(context: &Context, command: &ProfileCommand) -> Result<(), Err
 }
 
 fn check(context: &Context, file: &Path) -> Result<(), Error> {
-    let checked = server::profiles::check_file(file)?;
+    // Whoever writes profiles away from the service has no configuration beside them.
+    let config = if context.config.exists() { Some(context.config()?) } else { None };
+    let beside = config.as_ref().map(|config| (context.config.as_path(), config));
+    let checked = server::profiles::check_file(file, beside)?;
     if let Some(set) = &checked.set {
-        report::result(context.format, &checked, |_| {
-            format!("{} is in order: {} profiles, version {}", set.file, set.profiles.len(), set.version)
+        report::result(context.format, &checked, |checked| {
+            let (profiles, version) = (set.profiles.len(), &set.version);
+            let beside = match &checked.compared_with {
+                Some(config) => format!("has all that {config} needs"),
+                None => "was compared with no configuration".to_owned(),
+            };
+            format!("{} is in order, and {beside}: {profiles} profiles, version {version}", set.file)
         });
         return Ok(());
     }
     if context.format == Format::Json {
         report::result(context.format, &checked, |_| String::new());
     }
+    Err(refused(checked))
+}
+
+fn refused(checked: ProfileCheck) -> Error {
     let lines: Vec<_> = checked.problems.iter().map(|problem| problem.text.clone()).collect();
-    Err(Error::Profiles { file: checked.file, problems: lines.len(), text: lines.join("\n") })
+    Error::Profiles { file: checked.file, problems: lines.len(), text: lines.join("\n") }
 }
 
 fn show(context: &Context, name: Option<&str>, file: Option<&Path>) -> Result<(), Error> {
     let set: ProfilesReply = match file {
         None => wait(Admin::of(context)?.get("/profiles"))?,
         Some(file) => {
-            let checked = server::profiles::check_file(file)?;
-            let lines: Vec<_> = checked.problems.iter().map(|problem| problem.text.clone()).collect();
-            let (file, problems, text) = (checked.file, lines.len(), lines.join("\n"));
-            checked.set.ok_or(Error::Profiles { file, problems, text })?
+            let mut checked = server::profiles::check_file(file, None)?;
+            checked.set.take().ok_or_else(|| refused(checked))?
         }
     };
     let Some(name) = name else {

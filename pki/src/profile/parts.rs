@@ -13,7 +13,7 @@ use super::raw::{RawExtension, RawPolicy, RawProfile, RawRequirement};
 use super::{ExtraExtension, Field, ProfileError, SanKind, SubjectAttribute, Template};
 use crate::KeyType;
 use crate::certificate::extensions::SECURITY_IDENTIFIER;
-use crate::name::AttributeType;
+use crate::name::{AttributeType, DistinguishedName, cut_common_name};
 use crate::strict;
 use crate::usage::{self, KeyUsage};
 
@@ -79,6 +79,13 @@ pub(super) fn subject(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<Sub
             "only a CN may be cut",
             "remove `cut` from the other attribute",
         )?;
+        // conformance: E8
+        let shortest = value.fill(|_| Some("0")).unwrap_or_default();
+        let shortest = if attribute.cut { cut_common_name(&shortest) } else { shortest };
+        DistinguishedName::new([(kind, shortest)]).map_err(|error| {
+            let rule = format!("rule E8: no certificate can have this {kind}: {error}");
+            checker.fail("subject", rule, "correct the text around the fields")
+        })?;
         subject.push(SubjectAttribute { attribute: kind, value, cut: attribute.cut });
     }
     checker.require(

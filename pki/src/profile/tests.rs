@@ -75,6 +75,15 @@ fn rules_that_no_profile_may_break() {
         // conformance: E6
         ("card-signing", "\"OU\"", "\"O\"", "E6"),
         ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.2.3\", \"1.2.3\"]", "E6"),
+        // conformance: E8
+        ("card-signing", "value = \"People\"", "value = \"a\\tb\"", "E8"),
+        ("card-signing", "\"O\", value = \"{organization}\"", "\"C\", value = \"uk\"", "E8"),
+        (
+            "card-signing",
+            "\"People\"",
+            "\"An organisational unit whose name is longer than 64 characters is not one\"",
+            "E8",
+        ),
         // conformance: E7
         ("ra-station", "policies = [\"1.3.6.1.4.1.99999.1.4\"]", "policies = []", "E7"),
         ("ra-station", "crldp = true", "crldp = false", "E7"),
