@@ -92,6 +92,35 @@ pub struct IssuerStatus {
     pub ocsp_signer_not_after: Option<String>,
 }
 
+/// A key, certificate, CRL or PIN of the service: where, since when, until when, what comes next, who must act.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeyStatus {
+    /// What it is, such as `CA key authentication-1`.
+    pub what: String,
+    /// Where it is.
+    pub place: String,
+    /// Where it stands.
+    pub state: String,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Until when it is good; nothing where it does not end by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What comes next, by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// When that comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<String>,
+    /// What a person has to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<String>,
+    /// By when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act_by: Option<String>,
+}
+
 /// How the service is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusReply {
@@ -116,6 +145,8 @@ pub struct StatusReply {
     pub tls_not_after: String,
     /// The issuers.
     pub issuers: Vec<IssuerStatus>,
+    /// Each key, certificate, CRL and PIN.
+    pub keys: Vec<KeyStatus>,
     /// The version of the certificate profiles.
     pub profiles_version: String,
     /// The version of the policy.

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod followers;
 pub mod idempotency;
 pub mod init;
+mod inventory;
 pub mod metrics;
 pub mod preview;
 pub mod profiles;

@@ -7,7 +7,7 @@ use pki::certificate::ParsedCertificate;
 
 use crate::failure::Failure;
 use crate::service::Service;
-use crate::{crls, rotation};
+use crate::{crls, inventory, rotation};
 
 /// How late a CRL may be before it is a problem.
 const OVERDUE: std::time::Duration = std::time::Duration::from_secs(300);
@@ -118,6 +118,7 @@ pub fn status(service: &Service) -> Result<StatusReply, Failure> {
         audit_records: store.audit_len(),
         tls_not_after: service.tls.not_after().to_string(),
         issuers,
+        keys: inventory::list(service)?,
         profiles_version: service.authority().profiles().version().to_owned(),
         policy_version: service.policy.version().to_owned(),
     })

@@ -67,10 +67,41 @@ pub(crate) fn status(context: &Context) -> Result<(), Error> {
             ("policy", status.policy_version.clone()),
         ]);
         text += "\n";
-        text += &issuers(status);
+        text += &keys(status);
         text
     });
     Ok(())
+}
+
+/// A time without fractions of a second.
+fn short(time: &Option<String>) -> String {
+    match time {
+        Some(time) => time.split_once('.').map_or(time.clone(), |(whole, _)| format!("{whole}Z")),
+        None => "-".to_owned(),
+    }
+}
+
+fn keys(status: &StatusReply) -> String {
+    let rows = status.keys.iter().map(|one| {
+        let next = one.next.as_ref().map(|next| match &one.next_at {
+            Some(_) => format!("{next}, {}", short(&one.next_at)),
+            None => next.clone(),
+        });
+        let act = one.act.as_ref().map(|act| match &one.act_by {
+            Some(_) => format!("by {}: {act}", short(&one.act_by)),
+            None => act.clone(),
+        });
+        [
+            one.what.clone(),
+            one.state.clone(),
+            one.place.clone(),
+            short(&one.since),
+            short(&one.until),
+            next.unwrap_or_else(|| "-".to_owned()),
+            act.unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    report::table(["what", "state", "where", "since", "until", "next, by itself", "for a person to do"], rows)
 }
 
 fn issuers(status: &StatusReply) -> String {
