@@ -218,8 +218,8 @@ fn stations(service: &Service) -> Result<Option<KeyStatus>, Failure> {
     }
     let Some((end, name)) = first else { return Ok(None) };
     Ok(Some(KeyStatus {
-        what: format!("certificates of {good} stations"),
-        place: "at the stations".to_owned(),
+        what: "station certificates".to_owned(),
+        place: format!("at {good} stations; the times are those of the one that ends first"),
         state: "active".to_owned(),
         until: at(end),
         act: Some(format!("a new code for station {name}, and `cardinal station join --replace` there")),
