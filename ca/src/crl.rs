@@ -102,6 +102,11 @@ pub fn begin(
 }
 
 impl NumberedCrl {
+    /// What it is made from, for a key that is in another process.
+    pub fn inputs(&self) -> (&PublishedCrl, &[CrlEntry]) {
+        (&self.published, &self.entries)
+    }
+
     /// Signs the CRL, and verifies the signature.
     ///
     /// # Errors

@@ -155,3 +155,19 @@ pub fn root(store: &dyn store::Store) -> Result<IssuerRecord, crate::Error> {
     let newest = all(store)?.into_iter().filter(|issuer| issuer.state == IssuerState::Offline);
     newest.max_by_key(|issuer| issuer.generation).ok_or_else(|| crate::Error::NoSuchIssuer(ROOT.to_owned()))
 }
+
+/// What leads from an issuing CA to whichever key of the root somebody trusts: the links between the root's keys, then the
+/// root's certificates, the one in force last.
+///
+/// # Errors
+/// When the store fails, or there is no root yet.
+// conformance: K2
+pub fn above_issuing_cas(store: &dyn store::Store) -> Result<Vec<Vec<u8>>, crate::Error> {
+    let in_force = root(store)?;
+    let roots: Vec<_> = all(store)?.into_iter().filter(|issuer| issuer.is_root() && issuer.is_in_use()).collect();
+    let mut above: Vec<Vec<u8>> =
+        roots.iter().flat_map(|root| root.links.iter().map(|link| link.der.clone())).collect();
+    above.extend(roots.into_iter().filter(|root| root.id != in_force.id).map(|root| root.certificate_der));
+    above.push(in_force.certificate_der);
+    Ok(above)
+}

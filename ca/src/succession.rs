@@ -139,7 +139,8 @@ pub fn activate(
     Ok(true)
 }
 
-/// Gives a published key up: it never signed a certificate for others, and never will. Its certificate is revoked.
+/// Gives a key up that is not active: it never signed a certificate for others, and never will. Its certificates are
+/// revoked; those that were only reserved become void. It need not be published yet.
 ///
 /// # Errors
 /// When it is active already.
@@ -152,21 +153,29 @@ pub fn give_up(
     follows: Option<&str>,
 ) -> Result<(), Error> {
     let now = Timestamp::from_unix_millis(batch.at);
-    let stored = load(store, id)?;
-    match stored.record.state {
-        IssuerState::Published { .. } => {}
-        IssuerState::Retired => return Ok(()),
-        state => return Err(Error::IssuerState { issuer: stored.record.id, state: state.name() }),
+    match load(store, id) {
+        Ok(stored) => match stored.record.state {
+            IssuerState::Published { .. } => {
+                let next = stored.record.in_state(IssuerState::Retired, now);
+                audited(batch, &next, actor, follows)?;
+                batch.update(&stored.with(next))?;
+            }
+            IssuerState::Retired => {}
+            state => return Err(Error::IssuerState { issuer: stored.record.id, state: state.name() }),
+        },
+        Err(Error::NoSuchIssuer(_)) => {}
+        Err(error) => return Err(error),
     }
-    let next = stored.record.in_state(IssuerState::Retired, now);
-    audited(batch, &next, actor, follows)?;
-    batch.update(&stored.with(next))?;
     for id in certificates {
         let stored = certificate::load(store, id)?;
-        if let CertificateState::Good { .. } = stored.record.state {
-            let revoked = stored.record.clone().revoke(now, pki::CrlReason::CessationOfOperation, None)?;
-            certificate::change(batch, &stored, &revoked, actor, follows)?;
-        }
+        let next = match stored.record.state {
+            CertificateState::Good { .. } => {
+                stored.record.clone().revoke(now, pki::CrlReason::CessationOfOperation, None)?
+            }
+            CertificateState::Reserved { .. } => stored.record.clone().void()?,
+            _ => continue,
+        };
+        certificate::change(batch, &stored, &next, actor, follows)?;
     }
     Ok(())
 }

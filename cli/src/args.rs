@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// Certificate profiles: check a file of them, show them, see what would be issued.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// What only the root's token can do, in a process of its own.
+    #[command(subcommand)]
+    Root(RootCommand),
     /// The audit records.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -446,6 +449,12 @@ pub(crate) enum CaCommand {
     Crl,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Make and publish the CRLs of the root's keys; the root's token and its PIN file have to be present.
+    SignCrl,
+}
+
 /// How a rotation is done.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RotateArgs {
@@ -521,6 +530,14 @@ pub(crate) enum RotateCommand {
     DataKey {
         #[command(flatten)]
         how: RotateNowArgs,
+    },
+    /// A new key of the root, under the same name, with the certificates that link it to the one before it.
+    ///
+    /// The root's token has to be present. The new key is published at once and certifies CAs after the overlap
+    /// (`times.root_overlap`); issuing CAs move to it when each is rotated. Without --yes it shows the plan.
+    Root {
+        #[command(flatten)]
+        how: RotateArgs,
     },
     /// List the rotations, the open ones and the earlier ones.
     List,

@@ -91,6 +91,8 @@ times! {
     crl_overlap = "24h",
     /// nextUpdate less thisUpdate of the root's CRL.
     root_crl_next_update = "395d",
+    /// How long before its end the root's CRL is reported as due, since its token has to be fetched for the next.
+    root_crl_warning = "60d",
     /// How far the clock may fall behind the greatest time committed before nothing is signed.
     clock_tolerance = "5s",
     /// How far ahead of the last commit the clock may be before the tracker pauses.
@@ -154,6 +156,11 @@ impl Times {
             confirmation,
             ("idempotency", self.idempotency),
             "an interrupted issuance is taken up again by replaying its answer",
+        )?;
+        shorter(
+            ("root_crl_warning", self.root_crl_warning),
+            ("root_crl_next_update", self.root_crl_next_update),
+            "a CRL that is due from its first moment is never not due",
         )?;
         shorter(
             ("clock_tolerance", self.clock_tolerance),

@@ -16,6 +16,7 @@ mod inventory;
 pub mod metrics;
 pub mod preview;
 pub mod profiles;
+pub mod root_crls;
 pub mod rotation;
 pub mod routes;
 pub mod service;

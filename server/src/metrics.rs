@@ -98,6 +98,13 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
     }
     registry.register("crl_seconds_left", "Seconds until an issuer's CRL ends", crl_age);
 
+    if let Ok(warnings) = crate::status::warnings(service) {
+        registry.register(
+            "warnings",
+            "What a person must see to before it becomes a problem",
+            gauge(warnings.len() as i64),
+        );
+    }
     let signer_left: Family<IssuerLabel, Gauge> = Family::default();
     let fresh: Family<IssuerLabel, Gauge> = Family::default();
     for state in service.responder.state(now) {

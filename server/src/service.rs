@@ -28,7 +28,7 @@ use crate::start;
 use crate::statuses::Statuses;
 use crate::steps::Steps;
 use crate::tasks::Retries;
-use crate::tls::TlsIdentity;
+use crate::tls::{TlsIdentity, TlsSource};
 
 /// How often a decision is taken again when somebody else was faster.
 const ATTEMPTS: usize = 16;
@@ -66,8 +66,8 @@ pub struct Service {
     pub metrics: Metrics,
     /// Who watches the steps.
     pub steps: Arc<dyn Steps>,
-    /// The certificate of the root that is in force, DER.
-    pub(crate) root_der: ArcSwap<Vec<u8>>,
+    /// What leads from issuing CAs to the root's keys, DER: the one in force last.
+    pub(crate) above: ArcSwap<Vec<Vec<u8>>>,
     /// The certificate of the API door, and whose clients it takes.
     pub tls: TlsIdentity,
     /// The OCSP signers.
@@ -88,9 +88,14 @@ impl Service {
         self.authority.load_full()
     }
 
+    /// What leads from issuing CAs to the root's keys, DER: links, and the root's certificates, the one in force last.
+    pub fn above_issuing_cas(&self) -> Arc<Vec<Vec<u8>>> {
+        self.above.load_full()
+    }
+
     /// The certificate of the root that is in force, DER.
-    pub fn root_der(&self) -> Arc<Vec<u8>> {
-        self.root_der.load_full()
+    pub fn root_der(&self) -> Vec<u8> {
+        self.above.load().last().cloned().unwrap_or_default()
     }
 
     /// Takes the issuers as they stand in the store now, while everything goes on: the keys that sign, whom the API door
@@ -103,12 +108,20 @@ impl Service {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
         let authority = Arc::new(self.authority().reopened(self.store.as_ref(), &self.token)?);
-        let root = ca::issuer::root(self.store.as_ref())?;
+        let above = Arc::new(ca::issuer::above_issuing_cas(self.store.as_ref())?);
         // First all that verifies and answers for a new key, then the key itself.
         self.tls.trust(&authority)?;
         self.responder.set_issuers(start::responder_issuers(&self.config, &authority)).map_err(Failure::internal)?;
+        let source = TlsSource {
+            config: &self.config,
+            authority: &authority,
+            store: self.store.as_ref(),
+            above: &above,
+            random: &self.random,
+        };
+        self.tls.chain(&source, now)?;
         self.authority.store(authority);
-        self.root_der.store(Arc::new(root.certificate_der));
+        self.above.store(above);
         self.signers.renew(self, now)
     }
 

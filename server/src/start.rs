@@ -136,8 +136,8 @@ fn open_service(
     profiles: Arc<ProfileSet>,
     store: Arc<dyn Store>,
 ) -> Result<Arc<Service>, Error> {
-    let root_der = match ca::issuer::root(store.as_ref()) {
-        Ok(root) => root.certificate_der,
+    let above = match ca::issuer::above_issuing_cas(store.as_ref()) {
+        Ok(above) => above,
         Err(ca::Error::NoSuchIssuer(_)) => return Err(Error::NotInitialised(config.service.data_dir.clone())),
         Err(error) => return Err(error.into()),
     };
@@ -155,13 +155,8 @@ fn open_service(
     tasks::recover(store.as_ref(), authority.owner(), now)?;
 
     let random = SystemRandom::new();
-    let source = TlsSource {
-        config: &config,
-        authority: &authority,
-        store: store.as_ref(),
-        root_der: &root_der,
-        random: &random,
-    };
+    let source =
+        TlsSource { config: &config, authority: &authority, store: store.as_ref(), above: &above, random: &random };
     let tls = TlsIdentity::open(&source, now)?;
     let responder = open_responder(&config, &authority, Timestamp::from_unix_millis(store.high_water()))?;
     let crl_dir = config.service.data_dir.join("crl");
@@ -181,7 +176,7 @@ fn open_service(
         crls,
         metrics: Metrics::default(),
         steps: edge.steps,
-        root_der: ArcSwap::from_pointee(root_der),
+        above: ArcSwap::from_pointee(above),
         tls,
         signers: Signers::default(),
         retries: tasks::Retries::default(),

@@ -7,7 +7,7 @@ use pki::certificate::ParsedCertificate;
 
 use crate::failure::Failure;
 use crate::service::Service;
-use crate::{crls, inventory, rotation};
+use crate::{crls, inventory, root_crls, rotation};
 
 /// How late a CRL may be before it is a problem.
 const OVERDUE: std::time::Duration = std::time::Duration::from_secs(300);
@@ -45,9 +45,7 @@ pub fn problems(service: &Service) -> Vec<String> {
         }
     }
     // The root's cannot be renewed here: it is named early, and keeps nothing from its work before it has ended.
-    if service.crls.get("root-1").is_some_and(|crl| crl.next_update <= now) {
-        problems.push("the CRL of root-1 has ended: make a new one with the root's token".to_owned());
-    }
+    problems.extend(root_crls::ended(service, now));
     problems
 }
 
@@ -58,6 +56,7 @@ pub fn problems(service: &Service) -> Vec<String> {
 pub fn warnings(service: &Service) -> Result<Vec<String>, Failure> {
     let mut warnings = rotation::needing_people(service)?;
     warnings.extend(ending_soon(service)?);
+    warnings.extend(root_crls::warnings(service, service.now())?);
     Ok(warnings)
 }
 

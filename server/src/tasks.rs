@@ -202,12 +202,12 @@ pub fn do_what_is_due(service: &Service) {
     watched("undo issuances", &|| undo_overdue(service, now));
     watched("CRLs", &|| publish_due_crls(service));
     watched("OCSP signers", &|| service.signers.renew(service, now));
-    let (authority, root_der) = (service.authority(), service.root_der());
+    let (authority, above) = (service.authority(), service.above_issuing_cas());
     let source = TlsSource {
         config: &service.config,
         authority: &authority,
         store: service.store.as_ref(),
-        root_der: &root_der,
+        above: &above,
         random: &service.random,
     };
     watched("TLS certificate", &|| service.tls.renew(&source, now));

@@ -21,6 +21,8 @@ const MAX_FILE: u64 = 64 * 1024;
 pub struct TlsIdentity {
     door: Arc<Door>,
     shown: std::sync::Mutex<Shown>,
+    /// Held while key and certificate are read or written: they are two files.
+    exchange: std::sync::Mutex<()>,
 }
 
 /// What is known of the certificate that is shown.
@@ -45,7 +47,7 @@ pub(crate) struct TlsSource<'a> {
     pub(crate) config: &'a config::Config,
     pub(crate) authority: &'a ca::Authority,
     pub(crate) store: &'a dyn Store,
-    pub(crate) root_der: &'a [u8],
+    pub(crate) above: &'a [Vec<u8>],
     pub(crate) random: &'a SystemRandom,
 }
 
@@ -59,6 +61,14 @@ impl TlsSource<'_> {
         self.config.service.data_dir.join("tls")
     }
 
+    /// What the door sends: its certificate, its issuer's, and what leads from there to each key of the root, so that
+    /// whoever trusts any of them goes on (conformance: K2).
+    fn chain(&self, leaf: &[u8], issuer: &ca::IssuingKey) -> Vec<Vec<u8>> {
+        let mut chain = vec![leaf.to_vec(), issuer.description().certificate_der.clone()];
+        chain.extend_from_slice(self.above);
+        chain
+    }
+
     /// What is on disk, if it is whole, fits the configured names, and is not due.
     fn kept(&self, now: Timestamp) -> Option<Identity> {
         let read = |name: &str| {
@@ -66,8 +76,13 @@ impl TlsSource<'_> {
             let small = std::fs::metadata(&path).ok()?.len() <= MAX_FILE;
             small.then(|| std::fs::read(&path).ok()).flatten()
         };
-        let chain = pki::pem::decode_certificates(&read("server.crt")?).ok()?;
-        let leaf = ParsedCertificate::from_der(chain.first()?).ok()?;
+        let kept = pki::pem::decode_certificates(&read("server.crt")?).ok()?;
+        let leaf = ParsedCertificate::from_der(kept.first()?).ok()?;
+        let issuer = self
+            .authority
+            .issuers()
+            .find(|issuer| Some(&issuer.description().key_identifier[..]) == leaf.authority_key_identifier())?;
+        let chain = self.chain(leaf.der(), issuer);
         let pkcs8 = zeroize::Zeroizing::new(read("server.key")?);
         let key = MemoryKey::from_pkcs8(&pkcs8).ok()?;
         let fits = leaf.dns_names() == self.config.service.host_names
@@ -90,11 +105,7 @@ impl TlsSource<'_> {
             self.random,
         )?;
         let issuer = self.authority.issuer(&record.id.issuer)?;
-        let chain = vec![
-            record.der.clone().unwrap_or_default(),
-            issuer.description().certificate_der.clone(),
-            self.root_der.to_vec(),
-        ];
+        let chain = self.chain(record.der.as_deref().unwrap_or_default(), issuer);
         let pkcs8 = key.to_pkcs8();
         let write = |name: &str, content: &[u8], mode: u32| {
             let path = self.dir().join(name);
@@ -125,7 +136,21 @@ impl TlsIdentity {
         };
         let certificate = DoorCertificate::new(&identity.chain, &identity.pkcs8)?;
         let door = Arc::new(Door::new(certificate, &client_issuers(source.authority))?);
-        Ok(TlsIdentity { door, shown: std::sync::Mutex::new(Shown::of(&identity.chain)?) })
+        let shown = std::sync::Mutex::new(Shown::of(&identity.chain)?);
+        Ok(TlsIdentity { door, shown, exchange: std::sync::Mutex::default() })
+    }
+
+    /// Sends the chain as it is now; connections that are open stay open.
+    ///
+    /// # Errors
+    /// When a new certificate is due, and cannot be issued or written.
+    pub(crate) fn chain(&self, source: &TlsSource<'_>, now: Timestamp) -> Result<(), Failure> {
+        let _one_at_a_time = self.exchange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let identity = match source.kept(now) {
+            Some(kept) => kept,
+            None => source.issue(now)?,
+        };
+        self.show(&identity)
     }
 
     /// Replaces the certificate when it is due; connections that are open stay open.
@@ -144,7 +169,11 @@ impl TlsIdentity {
     /// # Errors
     /// When a new one cannot be issued or written.
     pub(crate) fn replace(&self, source: &TlsSource<'_>, now: Timestamp) -> Result<(), Failure> {
-        let identity = source.issue(now)?;
+        let _one_at_a_time = self.exchange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.show(&source.issue(now)?)
+    }
+
+    fn show(&self, identity: &Identity) -> Result<(), Failure> {
         let shown = Shown::of(&identity.chain)?;
         self.door.certificate().replace(&identity.chain, &identity.pkcs8)?;
         *self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = shown;

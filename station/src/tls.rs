@@ -107,7 +107,7 @@ pub fn card_config(roots: &[Vec<u8>], certificate: &[u8], key: Arc<dyn Signer>) 
 }
 
 /// A station that is about to be enrolled: trusts the one root whose SHA-256 begins with this fingerprint. The server
-/// sends it as the last certificate of its chain.
+/// sends it in its chain.
 ///
 /// # Errors
 /// When rustls does not take its own defaults.
@@ -147,9 +147,8 @@ impl ServerCertVerifier for PinnedRoot {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some((root, between)) =
-            intermediates.split_last().filter(|(root, _)| has_fingerprint(root, &self.fingerprint))
-        else {
+        // After a rotation of the root, the server sends several: the code names one of them.
+        let Some(root) = intermediates.iter().find(|one| has_fingerprint(one, &self.fingerprint)) else {
             // As when the root is not in the store: the code is from another service, or somebody sits in between.
             return Err(CertificateError::UnknownIssuer.into());
         };
@@ -158,7 +157,7 @@ impl ServerCertVerifier for PinnedRoot {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider))
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
-        let verified = verifier.verify_server_cert(end_entity, between, server_name, ocsp_response, now)?;
+        let verified = verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(root.to_vec());
         Ok(verified)
     }

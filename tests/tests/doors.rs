@@ -97,7 +97,7 @@ fn health_readiness_and_metrics_answer() {
         let door = world.operations();
         assert_eq!(door.send(Ask::get("/healthz")).await.expect(200).body, "alive\n");
         let ready: Value = door.send(Ask::get("/readyz")).await.expect(200).read();
-        assert_eq!(ready, serde_json::json!({ "ready": true, "problems": [] }));
+        assert_eq!(ready, serde_json::json!({ "ready": true, "problems": [], "warnings": [] }));
 
         let metrics = async || {
             let reply = door.send(Ask::get("/metrics")).await.expect(200);

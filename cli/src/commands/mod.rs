@@ -74,6 +74,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Person(command) => person::run(&context, command),
         Command::Card(command) => card::run(&context, command),
         Command::Ca(command) => admin::ca(&context, &command),
+        Command::Root(command) => rotate::root(&context, &command),
         Command::Rotate(command) => rotate::run(&context, command),
         Command::Profile(command) => profile::run(&context, &command),
         Command::Audit(command) => admin::audit(&context, &command),

@@ -1,12 +1,13 @@
 //! `cardinal rotate`: the plan first, then the rotation; what the root's token has to do is done in this process.
 
 use api::Page;
-use api::rotation::{PeopleRequest, RootWorkDone, RotationPlan, RotationRequest, RotationView};
+use api::admin::CrlReply;
+use api::rotation::{PeopleRequest, RootWork, RootWorkDone, RotationPlan, RotationRequest, RotationView};
 use server::rotation::PresentRoot;
 
 use super::admin::Admin;
 use super::{Context, wait};
-use crate::args::{RotateArgs, RotateCommand};
+use crate::args::{RootCommand, RotateArgs, RotateCommand};
 use crate::error::Error;
 use crate::report;
 
@@ -17,6 +18,7 @@ pub(crate) fn run(context: &Context, command: RotateCommand) -> Result<(), Error
         RotateCommand::Tls { how } => exchange(context, "tls", None, how.into()),
         RotateCommand::TokenPin { token, how } => exchange(context, "token-pin", Some(token), how.into()),
         RotateCommand::DataKey { how } => exchange(context, "data-key", None, how.into()),
+        RotateCommand::Root { how } => exchange(context, "root", None, how),
         RotateCommand::List => list(context),
         RotateCommand::Resume { id, by } => resume(context, &id, by),
         RotateCommand::BackOut { id, by } => back_out(context, &id, by),
@@ -62,6 +64,27 @@ fn with_root(
         root = Some(present);
     }
     Ok(view)
+}
+
+/// `cardinal root`.
+pub(crate) fn root(context: &Context, command: &RootCommand) -> Result<(), Error> {
+    let RootCommand::SignCrl = command;
+    let admin = Admin::of(context)?;
+    let root = PresentRoot::open(&context.config()?)?;
+    let work: RootWork = wait(admin.post("/root-crls", &serde_json::Value::Null))?;
+    let ceremony = root.perform(&work)?;
+    for act in &ceremony.acts {
+        report::note(context.format, &format!("root: {act}"));
+    }
+    let reply: CrlReply = wait(admin.post("/root-crls/signed", &ceremony.done))?;
+    report::result(context.format, &reply, |reply| {
+        let rows = reply
+            .crls
+            .iter()
+            .map(|crl| [crl.issuer.clone(), crl.number.to_string(), crl.entries.to_string(), crl.next_update.clone()]);
+        report::table(["issuer", "number", "entries", "until"], rows)
+    });
+    Ok(())
 }
 
 fn list(context: &Context) -> Result<(), Error> {

@@ -98,7 +98,7 @@ async fn add_organisation(
 
 fn code_text(service: &Service, secret: [u8; enrolment::SECRET_OCTETS]) -> String {
     let mut ca_fingerprint = [0; api::code::PART_OCTETS];
-    ca_fingerprint.copy_from_slice(&Sha256::digest(service.root_der().as_slice())[..api::code::PART_OCTETS]);
+    ca_fingerprint.copy_from_slice(&Sha256::digest(service.root_der())[..api::code::PART_OCTETS]);
     EnrolmentCode { secret, ca_fingerprint }.to_string()
 }
 

@@ -28,13 +28,15 @@ pub fn router(service: Arc<Service>) -> Router {
 struct Readiness {
     ready: bool,
     problems: Vec<String>,
+    /// What a person must see to before it becomes a problem.
+    warnings: Vec<String>,
 }
 
 async fn ready(State(service): State<Arc<Service>>) -> Response {
-    match service.run(|service| Ok(status::problems(service))).await {
-        Ok(problems) => {
+    match service.run(|service| Ok((status::problems(service), status::warnings(service)?))).await {
+        Ok((problems, warnings)) => {
             let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            (status, Json(Readiness { ready: problems.is_empty(), problems })).into_response()
+            (status, Json(Readiness { ready: problems.is_empty(), problems, warnings })).into_response()
         }
         Err(failure) => failure.into_response(),
     }

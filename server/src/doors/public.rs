@@ -27,6 +27,12 @@ const IMF_FIXDATE: &[FormatItem<'_>] =
 
 /// How long a cache may keep a CA certificate: they do not change under their address.
 const CA_MAX_AGE: i64 = 86_400;
+/// How long a cache may keep the bundle: a rotation changes it.
+const BUNDLE_MAX_AGE: i64 = 3600;
+/// One certificate (RFC 2585).
+const DER: &str = "application/pkix-cert";
+/// Several.
+const PEM: &str = "application/x-pem-file";
 
 /// The router of the public door.
 pub fn router(service: Arc<Service>, ocsp: Arc<HttpState>) -> Router {
@@ -65,25 +71,54 @@ async fn crl(State(service): State<Arc<Service>>, Path(file): Path<String>, head
 }
 
 async fn ca_certificate(State(service): State<Arc<Service>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
-    let Some(issuer) = file.strip_suffix(".cer") else { return StatusCode::NOT_FOUND.into_response() };
-    let id = issuer.to_owned();
-    let found =
-        service.run(move |service| Ok(store::load::<ca::IssuerRecord>(service.store.as_ref(), id.as_bytes())?)).await;
-    match found {
-        Ok(Some(found)) => {
+    match service.run(move |service| published_certificate(service, &file)).await {
+        Ok(Some(PublishedFile { content_type, last_modified, body })) => {
             let now = service.now();
+            let max_age = if content_type == PEM { BUNDLE_MAX_AGE } else { CA_MAX_AGE };
             let meta = Meta {
-                content_type: "application/pkix-cert",
-                etag: format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&found.record.certificate_der)[..16])),
-                last_modified: found.record.created,
-                expires: now.plus(std::time::Duration::from_secs(CA_MAX_AGE.unsigned_abs())),
-                max_age: CA_MAX_AGE,
+                content_type,
+                etag: format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&body)[..16])),
+                last_modified,
+                expires: now.plus(std::time::Duration::from_secs(max_age.unsigned_abs())),
+                max_age,
             };
-            meta.reply(&headers, found.record.certificate_der.into())
+            meta.reply(&headers, body.into())
         }
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(failure) => failure.into_response(),
     }
+}
+
+struct PublishedFile {
+    content_type: &'static str,
+    last_modified: Timestamp,
+    body: Vec<u8>,
+}
+
+/// A CA's certificate, a link between two keys of the root, or all that is in use in one file.
+fn published_certificate(service: &Service, file: &str) -> Result<Option<PublishedFile>, crate::failure::Failure> {
+    let issuers = ca::issuer::all(service.store.as_ref())?;
+    if file == "bundle.pem" {
+        let in_use = issuers.iter().filter(|issuer| issuer.is_in_use());
+        let newest = in_use.clone().map(|issuer| issuer.created).max().unwrap_or(Timestamp::EPOCH);
+        let certificates = in_use.flat_map(|issuer| {
+            std::iter::once(&issuer.certificate_der).chain(issuer.links.iter().map(|link| &link.der))
+        });
+        let body = pki::pem::encode_certificates(certificates).into_bytes();
+        return Ok(Some(PublishedFile { content_type: PEM, last_modified: newest, body }));
+    }
+    let Some(name) = file.strip_suffix(".cer") else { return Ok(None) };
+    for issuer in issuers {
+        if issuer.id == name {
+            let (last_modified, body) = (issuer.created, issuer.certificate_der);
+            return Ok(Some(PublishedFile { content_type: DER, last_modified, body }));
+        }
+        if let Some(link) = issuer.links.into_iter().find(|link| link.name == name) {
+            let (last_modified, body) = (issuer.created, link.der);
+            return Ok(Some(PublishedFile { content_type: DER, last_modified, body }));
+        }
+    }
+    Ok(None)
 }
 
 struct Meta {

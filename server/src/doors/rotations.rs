@@ -1,8 +1,9 @@
-//! Rotations on the admin socket.
+//! Rotations and the root's CRLs on the admin socket.
 
 use std::sync::Arc;
 
-use api::rotation::{PeopleRequest, RootWorkDone, RotationRequest};
+use api::admin::CrlReply;
+use api::rotation::{PeopleRequest, RootWork, RootWorkDone, RotationRequest};
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -12,8 +13,8 @@ use super::admin::Account;
 use crate::caller::json;
 use crate::failure::Failure;
 use crate::idempotency::Reply;
-use crate::rotation;
 use crate::service::Service;
+use crate::{root_crls, rotation};
 
 /// The calls about rotations.
 pub(super) fn router() -> Router<Arc<Service>> {
@@ -23,6 +24,8 @@ pub(super) fn router() -> Router<Arc<Service>> {
         .route("/rotations/{id}/resume", post(resume))
         .route("/rotations/{id}/root-work", post(root_work))
         .route("/rotations/{id}/back-out", post(back_out))
+        .route("/root-crls", post(begin_root_crls))
+        .route("/root-crls/signed", post(publish_root_crls))
 }
 
 async fn list(State(service): State<Arc<Service>>) -> Result<Reply, Failure> {
@@ -67,6 +70,30 @@ async fn root_work(
     let work = move |service: &Service| {
         let done = json::<RootWorkDone>(&body)?;
         Reply::json(200, &rotation::supply(service, &id, &done, &account.actor())?)
+    };
+    service.run(work).await
+}
+
+async fn begin_root_crls(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+) -> Result<Reply, Failure> {
+    let work = move |service: &Service| {
+        let crls = root_crls::begin(service, &account.actor())?;
+        Reply::json(200, &RootWork::SignCrls { crls })
+    };
+    service.run(work).await
+}
+
+async fn publish_root_crls(
+    State(service): State<Arc<Service>>,
+    Extension(account): Extension<Account>,
+    body: Bytes,
+) -> Result<Reply, Failure> {
+    let work = move |service: &Service| {
+        let done = json::<RootWorkDone>(&body)?;
+        let crls = root_crls::publish(service, &done.signed, &account.actor())?;
+        Reply::json(200, &CrlReply { crls })
     };
     service.run(work).await
 }

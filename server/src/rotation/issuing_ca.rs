@@ -223,23 +223,9 @@ impl Procedure for IssuingCa {
         let certificate = certificate_id(&succession)?;
         service.commit(|now| {
             let mut batch = ca::batch(now);
-            match succession::load(store, &succession.new_id()) {
-                Ok(_) => succession::give_up(
-                    store,
-                    &mut batch,
-                    &succession.new_id(),
-                    certificate.as_slice(),
-                    actor,
-                    Some(&rotation.id),
-                )
-                .map_err(too_late)?,
-                Err(ca::Error::NoSuchIssuer(_)) => {
-                    if let Some(id) = &certificate {
-                        ca::recovery::void(store, &mut batch, id, actor, Some(&rotation.id))?;
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
+            let follows = Some(rotation.id.as_str());
+            let (id, certificates) = (succession.new_id(), certificate.as_slice());
+            succession::give_up(store, &mut batch, &id, certificates, actor, follows).map_err(too_late)?;
             Ok((batch, ()))
         })?;
         service.reload_issuers()

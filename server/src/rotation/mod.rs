@@ -10,9 +10,10 @@
 mod data_key;
 mod issuing_ca;
 mod own_keys;
+mod root;
 mod root_work;
 mod token_pin;
-mod wire;
+pub(crate) mod wire;
 
 pub use root_work::{PresentRoot, RootCeremony};
 
@@ -161,6 +162,7 @@ fn only_one(request: &RotationRequest, kind: RotationKind) -> Result<(), Failure
 fn procedure(kind: RotationKind) -> Result<&'static dyn Procedure, Failure> {
     let known: &[&'static dyn Procedure] = &[
         &issuing_ca::IssuingCa,
+        &root::Root,
         &own_keys::OcspSignerRotation,
         &own_keys::TlsRotation,
         &token_pin::TokenPinRotation,
@@ -258,13 +260,14 @@ pub fn plan(service: &Service, request: &RotationRequest) -> Result<RotationPlan
     })
 }
 
-/// A CA's key is exchanged while no other key of the hierarchy above or below it is; all others one at a time each.
+/// Keys of the hierarchy are made and certified one at a time, and each target has one rotation at a time.
 fn no_other(service: &Service, kind: RotationKind, target: &str) -> Result<(), Failure> {
     let in_the_way = |other: &Rotation| {
         let same = other.kind == kind && other.target == target;
         let hierarchy = other.kind.makes_a_ca_key() && kind.makes_a_ca_key();
-        let with_root = hierarchy && (other.kind == RotationKind::Root || kind == RotationKind::Root);
-        other.is_open() && (same || with_root)
+        // One that only waits for its time is in nobody's way.
+        let at_work = hierarchy && other.state == RotationState::Running;
+        other.is_open() && (same || at_work)
     };
     match ca::rotation::all(service.store.as_ref())?.into_iter().find(in_the_way) {
         None => Ok(()),

@@ -121,12 +121,12 @@ impl Procedure for TlsRotation {
         if step == EXCHANGE_TLS {
             // An attempt that was interrupted after the files were written has done it: the next start read them.
             if service.tls.serial() == before {
-                let (authority, root) = (service.authority(), service.root_der());
+                let (authority, above) = (service.authority(), service.above_issuing_cas());
                 let source = TlsSource {
                     config: &service.config,
                     authority: &authority,
                     store: service.store.as_ref(),
-                    root_der: &root,
+                    above: &above,
                     random: &service.random,
                 };
                 service.tls.replace(&source, service.now())?;

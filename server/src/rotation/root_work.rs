@@ -17,6 +17,7 @@ use pki::profile::ProfileSet;
 
 use super::wire;
 use crate::error::Error;
+use crate::root_crls;
 use crate::start;
 
 /// The root's token, open in this process until it is dropped.
@@ -92,7 +93,19 @@ impl PresentRoot {
                 }
                 Ok(RootCeremony { done, acts })
             }
-            RootWork::SignCrls { .. } => Err(Error::RootWork("CRLs are signed by `cardinal root sign-crl`".to_owned())),
+            RootWork::SignCrls { crls } => {
+                let mut done = RootWorkDone { public_key: None, signed: Vec::new() };
+                let mut acts = Vec::new();
+                for view in crls {
+                    let certificate = &view.issuer_certificate.0;
+                    let issuer = ca::authority::describe_certificate(&view.issuer, true, certificate, &self.urls)?;
+                    let key = self.key(&view.issuer)?;
+                    done.signed.push(Base64(root_crls::sign(view, &issuer, &key)?));
+                    let (number, count, until) = (view.number, view.entries.len(), &view.next_update);
+                    acts.push(format!("{} signed CRL {number} with {count} entries, until {until}", view.issuer));
+                }
+                Ok(RootCeremony { done, acts })
+            }
         }
     }
 
@@ -160,6 +173,13 @@ impl PresentRoot {
         };
         if !fits {
             return refuse(format!("the root signs CAs only, and not by profile {:?}", certification.profile));
+        }
+        // A link makes a key as good as the root's: only one that is in this token gets it.
+        let is_own = || -> Result<bool, Error> {
+            Ok(self.token.keys()?.iter().any(|known| *known.public_key() == certification.key))
+        };
+        if certification.form != Form::IssuingCa && !is_own()? {
+            return refuse("a root's certificate is asked for a key that is not in the root's token".to_owned());
         }
         let key = self.key(&certification.issuer)?;
         Ok(certification.sign(&self.profiles, &self.urls, &key)?)

@@ -63,7 +63,10 @@ fn enrol_station(service: &Service, request: &EnrolmentRequest) -> Result<Reply,
     let issuer = authority.issuer(&id.issuer)?;
     let reply = EnrolmentReply {
         certificate: Base64(certificate),
-        chain: vec![Base64(issuer.description().certificate_der.clone()), Base64(service.root_der().to_vec())],
+        chain: std::iter::once(&issuer.description().certificate_der)
+            .chain(service.above_issuing_cas().iter())
+            .map(|der| Base64(der.clone()))
+            .collect(),
         deployment: service.config.service.name.clone(),
     };
     Reply::json(201, &reply)

@@ -213,7 +213,7 @@ pub(crate) async fn all_agrees(deployment: &Deployment) {
         assert_eq!(result.1, if is_void { "failed: void" } else { "done" }, "{target}");
         assert_eq!(published.get(&(id.issuer.clone(), id.serial)), record.status_entry().as_ref(), "{target}");
         // No OCSP address stands in a CA's certificate.
-        if id.issuer == "root-1" {
+        if id.issuer.starts_with("root-") {
             continue;
         }
         let status = status_of(&record);
