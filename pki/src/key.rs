@@ -6,7 +6,6 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5912, rfc5912::ID_EC_PUBLIC_KEY, rfc5912::RSA_ENCRYPTION};
 use der::asn1::{AnyRef, BitStringRef, UintRef};
 use der::{Decode, Encode, Sequence};
-use ring::agreement;
 use ring::signature::{self, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
@@ -250,23 +249,16 @@ impl fmt::Debug for PublicKey {
 fn ec_key_type(algorithm: &AlgorithmIdentifierRef<'_>, point: &[u8]) -> Result<KeyType, KeyError> {
     let parameters = algorithm.parameters.ok_or(KeyError::Curve)?;
     let curve: ObjectIdentifier = parameters.decode_as().map_err(|_| KeyError::Curve)?;
-    let (key_type, length, agreement) = match curve {
-        rfc5912::SECP_256_R_1 => (KeyType::P256, 65, &agreement::ECDH_P256),
-        rfc5912::SECP_384_R_1 => (KeyType::P384, 97, &agreement::ECDH_P384),
+    // Both curves have cofactor 1: an affine point of the curve is a whole public key (NIST SP 800-56A 5.6.2.3.3).
+    let (key_type, length, is_on_curve): (_, _, fn(&[u8]) -> bool) = match curve {
+        rfc5912::SECP_256_R_1 => (KeyType::P256, 65, |point| p256::PublicKey::from_sec1_bytes(point).is_ok()),
+        rfc5912::SECP_384_R_1 => (KeyType::P384, 97, |point| p384::PublicKey::from_sec1_bytes(point).is_ok()),
         _ => return Err(KeyError::Curve),
     };
-    if point.len() != length || point[0] != 0x04 || !is_on_curve(agreement, point) {
+    if point.len() != length || point[0] != 0x04 || !is_on_curve(point) {
         return Err(KeyError::Point);
     }
     Ok(key_type)
-}
-
-/// Whether `point` is one of the curve: a key agreement with it is tried, since that is where ring checks it (NIST SP
-/// 800-56A 5.6.2.3.2), and its result is thrown away.
-fn is_on_curve(algorithm: &'static agreement::Algorithm, point: &[u8]) -> bool {
-    let random = ring::rand::SystemRandom::new();
-    let Ok(ephemeral) = agreement::EphemeralPrivateKey::generate(algorithm, &random) else { return false };
-    agreement::agree_ephemeral(ephemeral, &agreement::UnparsedPublicKey::new(algorithm, point), |_| ()).is_ok()
 }
 
 fn rsa_key_type(algorithm: &AlgorithmIdentifierRef<'_>, key_bits: &[u8]) -> Result<KeyType, KeyError> {
