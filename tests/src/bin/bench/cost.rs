@@ -19,6 +19,23 @@ struct Ticks {
     machine: u64,
 }
 
+/// How many processors there are.
+pub(crate) fn processors() -> f64 {
+    std::thread::available_parallelism().map_or(1, usize::from) as f64
+}
+
+/// The processor time that a process has had since it began.
+pub(crate) fn since_its_start(helper: &Helper) -> Duration {
+    Duration::from_secs_f64(of_process(&helper.id().to_string()) as f64 / TICKS_PER_SECOND)
+}
+
+/// The memory of a process that is in use (proc(5), `VmRSS`), in octets; 0 where there is no /proc.
+pub(crate) fn memory(helper: &Helper) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/status", helper.id())).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() * 1024
+}
+
 /// User and system time of a process (proc(5), fields 14 and 15 of `stat`); 0 where there is no /proc.
 fn of_process(id: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
@@ -163,13 +180,23 @@ impl Sample {
 
     /// What part of all processors others had meanwhile.
     pub(crate) fn others(&self) -> f64 {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         let others = self.cost.machine.saturating_sub(self.cost.bench + self.cost.service);
-        others as f64 / TICKS_PER_SECOND / processors / self.wall.as_secs_f64()
+        others as f64 / TICKS_PER_SECOND / processors() / self.wall.as_secs_f64()
     }
 }
 
 impl Sample {
+    /// The same measurement, with these operations alone.
+    pub(crate) fn of(&self, latencies: Vec<Duration>) -> Sample {
+        Sample { latencies, ..self.clone() }
+    }
+
+    /// How many processors the service could have had: all but what this program and others took meanwhile.
+    pub(crate) fn left_for_the_service(&self) -> f64 {
+        let taken = self.cost.machine.saturating_sub(self.cost.service) as f64 / TICKS_PER_SECOND;
+        processors() - taken / self.wall.as_secs_f64()
+    }
+
     /// The same, with another time for its one operation.
     pub(crate) fn taking(mut self, time: Duration) -> Sample {
         self.latencies = vec![time];

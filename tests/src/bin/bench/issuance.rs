@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use api::cards::{ConfirmationRequest, IssuanceKind, IssuanceRequest, IssuanceView};
 use bytes::Bytes;
+use pki::KeyType;
 use tests::PaperCard;
 
-use crate::cost::{Sample, Watch};
+use crate::ceiling::Ceiling;
+use crate::cost::{Sample, Watch, processors};
 use crate::report::Report;
 use crate::site::{Desk, Desks, read};
 use crate::{commits, token};
@@ -22,18 +24,47 @@ const ROUND: usize = 400;
 /// Cards that are issued and confirmed in one go.
 const WHOLE: usize = 400;
 
+/// The names of the figures of one CA key type.
+pub(crate) struct Names {
+    pub(crate) alone: &'static str,
+    pub(crate) all: &'static str,
+    pub(crate) ceiling: &'static str,
+    pub(crate) confirm: &'static str,
+    pub(crate) whole: &'static str,
+}
+
+/// With CAs that have P-256 keys, as they ship.
+pub(crate) const P256: Names = Names {
+    alone: "issue.1",
+    all: "issue.16",
+    ceiling: "issue.ceiling",
+    confirm: "confirm.16",
+    whole: "issue.confirmed.16",
+};
+
+/// With CAs that have RSA keys of 2048 bits.
+pub(crate) const RSA2048: Names = Names {
+    alone: "issue.1.rsa2048",
+    all: "issue.16.rsa2048",
+    ceiling: "issue.ceiling.rsa2048",
+    confirm: "confirm.16.rsa2048",
+    whole: "issue.confirmed.16.rsa2048",
+};
+
 /// What issuance is compared with.
 pub(crate) struct Baseline<'a> {
     /// The token.
     pub(crate) token: &'a token::Bench,
     /// A store that nobody else writes to.
     pub(crate) store: &'a commits::Bench,
+    /// The kind of the CAs' keys.
+    pub(crate) ca: KeyType,
 }
 
 /// A card with its requests, set aside for its holder.
 pub(crate) struct Blank {
-    card: PaperCard,
-    request: IssuanceRequest,
+    pub(crate) card: PaperCard,
+    pub(crate) request: IssuanceRequest,
 }
 
 /// A card whose certificates are good.
@@ -43,7 +74,7 @@ pub(crate) struct Issued {
 }
 
 /// So many cards; their keys and requests are made here, and so do not count.
-async fn blanks(desks: &Desks, count: usize) -> Arc<Vec<Blank>> {
+pub(crate) async fn blanks(desks: &Desks, count: usize) -> Arc<Vec<Blank>> {
     let made = tokio::task::spawn_blocking(move || {
         let blank = |_| {
             let card = PaperCard::new();
@@ -73,7 +104,7 @@ fn take<'a, T>(list: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     list.get(number).map(|one| (number, one))
 }
 
-async fn begin(desk: &Desk, blank: &Blank, latencies: &mut Vec<Duration>) -> Bytes {
+pub(crate) async fn begin(desk: &Desk, blank: &Blank, latencies: &mut Vec<Duration>) -> Bytes {
     let call = desk.post(&format!("/cards/{}/issuances", blank.card.serial), &blank.request);
     let began = Instant::now();
     let body = desk.call(call).await;
@@ -124,6 +155,22 @@ async fn issue_whole(desks: &[Arc<Desk>], blanks: &Arc<Vec<Blank>>, watch: &Watc
     watch.all(work).await.1
 }
 
+/// Some cards in use, so that there is something to ask about; and what happens once on each connection has happened.
+pub(crate) async fn in_use(desks: &Desks, watch: &Watch) -> Vec<Issued> {
+    let blanks = blanks(desks, 16 * desks.desks.len()).await;
+    let (replies, _) = issue(&desks.desks, &blanks, watch).await;
+    let mut cards = Vec::new();
+    for (desk, replies) in replies {
+        for (number, reply) in replies {
+            let issuance: IssuanceView = read(&reply);
+            let card = &blanks[number].card;
+            confirm(&desk, &issuance.id, &card.confirmation(&issuance)).await;
+            cards.push(Issued { card: card.clone().with_certificates(&issuance) });
+        }
+    }
+    cards
+}
+
 /// What a desk has to confirm.
 type Confirmations = Vec<(String, ConfirmationRequest)>;
 
@@ -142,25 +189,30 @@ async fn confirm_all(work: Vec<(Arc<Desk>, Confirmations)>, watch: &Watch) -> Sa
 }
 
 /// Measures, and gives the cards that are in use after that.
-pub(crate) async fn run(desks: &Desks, beside: &Baseline<'_>, watch: &Watch, report: &mut Report) -> Vec<Issued> {
+pub(crate) async fn run(
+    desks: &Desks,
+    beside: &Baseline<'_>,
+    names: &Names,
+    watch: &Watch,
+    report: &mut Report,
+) -> Vec<Issued> {
     let (one, all) = (&desks.desks[..1], &desks.desks[..]);
     // What happens once on each connection is not what is asked for here.
     issue_whole(all, &blanks(desks, 2 * all.len()).await, watch).await;
     let alone = issue(one, &blanks(desks, ALONE).await, watch).await.1;
     report.rate(
-        "issue.1",
+        names.alone,
         "pairs/s",
         &alone,
         "a card's pair of certificates (P-256) over mTLS, one station: the latency",
     );
 
-    let (mut raw, mut store) = (Sample::default(), Sample::default());
+    let mut ceiling = Ceiling::default();
     let (mut issued, mut confirmed) = (Sample::default(), Sample::default());
     let mut cards = Vec::new();
     for _ in 0..ROUNDS {
         let blanks = blanks(desks, ROUND).await;
-        raw = raw.and(beside.token.now().await);
-        store = store.and(beside.store.now().await);
+        ceiling.measure(beside, blanks[0].request.authentication.0.clone()).await;
         let (replies, sample) = issue(all, &blanks, watch).await;
         issued = issued.and(sample);
         let mut work = Vec::new();
@@ -178,22 +230,31 @@ pub(crate) async fn run(desks: &Desks, beside: &Baseline<'_>, watch: &Watch, rep
     }
     let certificates = issued.rate() * 2.0;
     let what = format!("the same by 16 stations at once: {certificates:.0} certificates/s, pending");
-    report.rate("issue.16", "pairs/s", &issued, what);
+    ceiling.report(names.ceiling, report);
+    report.rate(names.all, "pairs/s", &issued, what);
+    let apart = certificates * processors() / issued.left_for_the_service();
     report.is_part_of(
-        certificates / raw.rate(),
-        "the token's P-256 signatures/s between the rounds (certificates/s to signatures/s)",
+        apart / ceiling.certificates(),
+        "the ceiling, the processor time of the clients and of others apart: the part that the issue asks for",
     );
-    report.is_part_of(issued.rate() / store.rate(), "the store's issuances/s by 16 writers between the rounds");
+    report.is_part_of(
+        ceiling.of_a_pair().as_secs_f64() / issued.service().unwrap_or_default().as_secs_f64(),
+        "the service's processor time for a pair is the ceiling's",
+    );
+    let (raw, store) = (ceiling.signatures(), ceiling.commits());
+    report
+        .is_part_of(certificates / raw, "the token's signatures/s between the rounds (certificates/s to signatures/s)");
+    report.is_part_of(issued.rate() / store, "the store's issuances/s by 16 writers between the rounds");
     report.rate(
-        "confirm.16",
+        names.confirm,
         "confirmations/s",
         &confirmed,
         "the confirmation of such a pair by both of its keys, 16 stations",
     );
     let whole = issue_whole(all, &blanks(desks, WHOLE).await, watch).await;
     let what = "issued and confirmed, one after the other at each of 16 stations; the keys' two signatures are in it";
-    report.rate("issue.confirmed.16", "cards/s", &whole, what);
-    let of = "the token's P-256 signatures/s (certificates/s to signatures/s)";
-    report.is_part_of(whole.rate() * 2.0 / raw.rate(), of);
+    report.rate(names.whole, "cards/s", &whole, what);
+    let of = "the token's signatures/s (certificates/s to signatures/s)";
+    report.is_part_of(whole.rate() * 2.0 / raw, of);
     cards
 }

@@ -7,14 +7,18 @@
 //! The program starts itself three times more: with a SoftHSM of its own in a temporary directory, as the service, and as
 //! the server of a static answer, so that the processor time of each can be told apart.
 
+mod ceiling;
 mod commits;
 mod cost;
+mod crl;
+mod felt;
 mod issuance;
 mod ocsp;
 mod process;
 mod report;
 mod revocation;
 mod site;
+mod start;
 mod token;
 mod wire;
 
@@ -24,7 +28,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use tests::{Home, isolated};
+use pki::KeyType;
+use tests::{Home, Options, isolated};
 
 use crate::cost::Watch;
 use crate::issuance::Baseline;
@@ -35,21 +40,39 @@ use crate::site::Desks;
 /// Where the harness expects the path of the directory that the run has for itself.
 const HOME: &str = "CARDINAL_TEST_HOME";
 
+/// What can be measured alone, in the order of the whole run.
+const PARTS: [&str; 6] = ["felt", "issue", "ocsp", "rsa", "crl", "start"];
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["serve", config] => process::serve(Path::new(config)),
         ["static", address, octets] => process::serve_static(address, octets),
-        [] | ["--json"] if env::var_os(HOME).is_none() => return in_own_directory(&arguments),
-        [] => isolated(async |home| say(&run(&home).await.text())),
-        ["--json"] => isolated(async |home| say(&run(&home).await.json())),
-        _ => {
-            tell("usage: bench [--json]");
+        _ if arguments.iter().any(|argument| *argument != "--json" && !PARTS.contains(argument)) => {
+            tell(&format!("usage: bench [--json] [{}]", PARTS.join("] [")));
             return ExitCode::from(2);
+        }
+        _ if env::var_os(HOME).is_none() => return in_own_directory(&arguments),
+        _ => {
+            let json = arguments.contains(&"--json");
+            let parts = arguments.into_iter().filter(|argument| *argument != "--json").map(str::to_owned).collect();
+            isolated(async move |home| {
+                let report = run(&home, &Parts(parts)).await;
+                say(&if json { report.json() } else { report.text() });
+            });
         }
     }
     ExitCode::SUCCESS
+}
+
+/// What is to be measured; nothing named is everything.
+struct Parts(Vec<String>);
+
+impl Parts {
+    fn has(&self, part: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|named| named == part)
+    }
 }
 
 /// Writes to standard output; whoever closed the pipe does not want to read on.
@@ -78,27 +101,66 @@ fn in_own_directory(arguments: &[&str]) -> ExitCode {
     if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn run(home: &Home) -> Report {
+async fn run(home: &Home, parts: &Parts) -> Report {
     let mut report = Report::begin();
     let own = Watch::own();
-    tell("keys in the token and in memory");
     let signing = token::Bench::open().await;
-    signing.run(&own, &mut report).await;
-    tell("the store");
     let store = commits::Bench::open(home).await;
-    store.run(&own, &mut report).await;
-
     tell("a deployment, its stations and their cards");
-    let site = site::initialise(home).await;
-    let service = Helper::serving(&site::config_file(home)).await;
-    let watch = Watch::of(&service);
-    let desks = Desks::open(&site).await;
-    tell("issuance");
-    let cards = issuance::run(&desks, &Baseline { token: &signing, store: &store }, &watch, &mut report).await;
-    tell("OCSP");
-    let asked = ocsp::run(&site, &cards, &watch, &mut report).await;
-    tell("revocation");
-    revocation::run(&site, &desks, &cards[asked..], &watch, &mut report).await;
-    service.stop().await;
+    let site = site::initialise(home, &Options { name: site::NAME, ..Options::default() }).await;
+    if parts.has("felt") || parts.has("issue") || parts.has("ocsp") {
+        let service = Helper::serving(&site::config_file(home, site::NAME)).await;
+        let watch = Watch::of(&service);
+        let desks = Desks::open(&site).await;
+        let first = issuance::in_use(&desks, &watch).await;
+        if parts.has("felt") {
+            tell("a busy hour");
+            felt::run(&site, &desks, &first, &watch, &mut report).await;
+        }
+        let mut cards = first;
+        if parts.has("issue") {
+            tell("keys in the token and in memory");
+            signing.run(&own, &mut report).await;
+            tell("the store");
+            store.run(&own, &mut report).await;
+            tell("issuance");
+            let beside = Baseline { token: &signing, store: &store, ca: KeyType::P256 };
+            cards = issuance::run(&desks, &beside, &issuance::P256, &watch, &mut report).await;
+        }
+        if parts.has("ocsp") {
+            tell("OCSP");
+            let asked = ocsp::run(&site, &cards, &watch, &mut report).await;
+            tell("revocation");
+            revocation::run(&site, &desks, &cards[asked.min(cards.len() / 2)..], &watch, &mut report).await;
+        }
+        service.stop().await;
+    }
+    if parts.has("rsa") {
+        tell("issuance by CAs with RSA keys of 2048 bits");
+        let config = vec![
+            (
+                "name = \"authentication\"\ncommon_name = \"Example Authentication CA\"\nkey_type = \"P-256\"",
+                "name = \"authentication\"\ncommon_name = \"Example Authentication CA\"\nkey_type = \"RSA-2048\"",
+            ),
+            (
+                "name = \"signing\"\ncommon_name = \"Example Signing CA\"\nkey_type = \"P-256\"",
+                "name = \"signing\"\ncommon_name = \"Example Signing CA\"\nkey_type = \"RSA-2048\"",
+            ),
+        ];
+        let site = site::initialise(home, &Options { name: "rsa", ports: 200, config, ..Options::default() }).await;
+        let service = Helper::serving(&site::config_file(home, "rsa")).await;
+        let watch = Watch::of(&service);
+        let desks = Desks::open(&site).await;
+        let beside = Baseline { token: &signing, store: &store, ca: KeyType::Rsa2048 };
+        issuance::run(&desks, &beside, &issuance::RSA2048, &watch, &mut report).await;
+        service.stop().await;
+    }
+    if parts.has("crl") {
+        tell("a CRL of a million entries");
+        crl::run(home, &site, &signing, &mut report).await;
+    }
+    if parts.has("start") {
+        start::run(home, &mut report).await;
+    }
     report.end()
 }

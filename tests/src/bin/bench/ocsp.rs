@@ -49,6 +49,11 @@ impl Question {
         Question { cert_id, issuer, post: wire::post(&plain), get: wire::get(&plain), with_nonce, nonce_at }
     }
 
+    /// The POST with a nonce, always the same: the responder signs its answer anew.
+    pub(crate) fn with_nonce(&self) -> &[u8] {
+        &self.with_nonce
+    }
+
     /// What an answer says, as a relying system would judge it.
     ///
     /// # Panics

@@ -27,9 +27,11 @@ struct Figure {
     /// Processor time of the service, and of this program, for one operation, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     service_cpu_us: Option<f64>,
-    bench_cpu_us: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bench_cpu_us: Option<f64>,
     /// What part of all processors was busy with something else meanwhile.
-    others: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    others: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -75,6 +77,27 @@ impl Report {
         self.add(id, microseconds(sample.percentile(0.5)) / 1e3, "ms", sample, what.into());
     }
 
+    /// How long nearly all operations took at most: the value is the 99th percentile, in milliseconds.
+    pub(crate) fn nearly_all(&mut self, id: &'static str, sample: &Sample, what: impl Into<String>) {
+        self.add(id, microseconds(sample.percentile(0.99)) / 1e3, "ms (p99)", sample, what.into());
+    }
+
+    /// A figure that follows from others.
+    pub(crate) fn value(&mut self, id: &'static str, value: f64, unit: &'static str, what: impl Into<String>) {
+        self.figures.push(Figure {
+            id,
+            what: what.into(),
+            value,
+            unit,
+            ratios: Vec::new(),
+            p50_us: None,
+            p99_us: None,
+            service_cpu_us: None,
+            bench_cpu_us: None,
+            others: None,
+        });
+    }
+
     fn add(&mut self, id: &'static str, value: f64, unit: &'static str, sample: &Sample, what: String) {
         self.figures.push(Figure {
             id,
@@ -85,8 +108,8 @@ impl Report {
             p50_us: Some(microseconds(sample.percentile(0.5))),
             p99_us: Some(microseconds(sample.percentile(0.99))),
             service_cpu_us: sample.service().map(microseconds),
-            bench_cpu_us: microseconds(sample.bench()),
-            others: sample.others(),
+            bench_cpu_us: Some(microseconds(sample.bench())),
+            others: Some(sample.others()),
         });
     }
 
@@ -122,15 +145,15 @@ impl Report {
             let digits = if figure.value < 100.0 { 1 } else { 0 };
             let _ = writeln!(
                 out,
-                "{:<24}{:>10.digits$} {:<16}{:>10}{:>10}{:>13}{:>11}{:>7.0}%",
+                "{:<24}{:>10.digits$} {:<16}{:>10}{:>10}{:>13}{:>11}{:>8}",
                 figure.id,
                 figure.value,
                 figure.unit,
                 time(figure.p50_us),
                 time(figure.p99_us),
                 time(figure.service_cpu_us),
-                shown(figure.bench_cpu_us),
-                figure.others * 100.0,
+                time(figure.bench_cpu_us),
+                figure.others.map(|others| format!("{:.0}%", others * 100.0)).unwrap_or_default(),
             );
             for ratio in &figure.ratios {
                 let _ = writeln!(out, "    {:.3} of {}", ratio.value, ratio.of);

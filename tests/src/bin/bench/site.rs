@@ -19,16 +19,17 @@ use tests::{Ask, Home, Options, PaperCard};
 pub(crate) const STATIONS: usize = 16;
 /// How many people the cards are for.
 const PEOPLE: usize = 32;
-const NAME: &str = "bench";
+/// The deployment as it ships.
+pub(crate) const NAME: &str = "bench";
 
 /// Makes tokens, hierarchy and store.
-pub(crate) async fn initialise(home: &Home) -> Site {
-    Site::initialised(home, &Options { name: NAME, ..Options::default() }).await
+pub(crate) async fn initialise(home: &Home, options: &Options) -> Site {
+    Site::initialised(home, options).await
 }
 
 /// Where its configuration is.
-pub(crate) fn config_file(home: &Home) -> PathBuf {
-    home.file(NAME).join("cardinal.toml")
+pub(crate) fn config_file(home: &Home, name: &str) -> PathBuf {
+    home.file(name).join("cardinal.toml")
 }
 
 /// A station with an operator at it.

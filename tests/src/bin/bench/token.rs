@@ -11,7 +11,7 @@ use crate::cost::{Sample, Watch, repeat};
 use crate::report::Report;
 
 /// As long as the TBS of a card's certificate.
-const MESSAGE: [u8; 700] = [0x30; 700];
+pub(crate) const MESSAGE: [u8; 700] = [0x30; 700];
 
 /// Callers for each session: enough that a session never waits for one.
 const CALLERS: usize = 4;
@@ -60,9 +60,17 @@ impl Bench {
         sample
     }
 
-    /// The P-256 rate right now, with as many sessions as the service has.
-    pub(crate) async fn now(&self) -> Sample {
-        self.sign(&Watch::own(), "P-256", 2, LENGTH / 2).await
+    /// Signatures by a key of this kind right now, with as many sessions as the service has.
+    pub(crate) async fn now(&self, key_type: KeyType) -> Sample {
+        self.sign(&Watch::own(), &key_type.to_string(), 2, LENGTH / 2).await
+    }
+
+    /// A key of the token, and a signature by it that can be verified.
+    pub(crate) fn signed(&self, key_type: KeyType) -> (Key, Vec<u8>) {
+        let token = self.token(1);
+        let key = token.find_key(&key_type.to_string()).expect("the token answers").expect("the key is there");
+        let signature = key.sign(&MESSAGE).expect("a signature");
+        (key, signature)
     }
 
     /// Measures the token's keys and ring's.
