@@ -208,12 +208,29 @@ pub(crate) fn check_uri(uri: &str) -> Result<(), &'static str> {
     }
     if let Some(authority) = rest.strip_prefix("//") {
         let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        if host.is_empty() || host.starts_with(':') {
-            return Err("a URI with // names a host");
-        }
+        check_uri_host(authority.rsplit_once('@').map_or(authority, |(_, host)| host))?;
     }
     Ok(())
+}
+
+/// The host of an authority is a host name or an address, perhaps with a port (RFC 5280 4.2.1.6).
+fn check_uri_host(authority: &str) -> Result<(), &'static str> {
+    const FORM: &str = "a URI with // names a host: a host name or an IP address";
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => {
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| FORM)?;
+            ("localhost", port)
+        }
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let port = port.strip_prefix(':').unwrap_or(port);
+    if !port.is_empty() && port.parse::<u16>().is_err() {
+        return Err(FORM);
+    }
+    if host.parse::<std::net::Ipv4Addr>().is_ok() {
+        return Ok(());
+    }
+    check_dns_name(&host.to_ascii_lowercase()).map_err(|_| FORM)
 }
 
 /// A security identifier in its text form ([MS-DTYP] 2.4.2.1): `S-1-` authority, then 1 to 15 parts of 32 bits.
@@ -293,8 +310,15 @@ mod tests {
 
     #[test]
     fn addresses_among_the_names_are_absolute() {
-        for good in ["urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6", "https://a.example/x?y", "spiffe://a/b", "a+b:c"]
-        {
+        for good in [
+            "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+            "https://a.example/x?y",
+            "spiffe://a/b",
+            "a+b:c",
+            "https://[::1]:8443/",
+            "https://10.0.0.1/",
+            "https://u@a.example:1",
+        ] {
             assert_eq!(check_uri(good), Ok(()), "{good}");
         }
         for bad in [
@@ -311,6 +335,10 @@ mod tests {
             "https://a/ü",
             "a:\"",
             "https://u@/",
+            "https://a_b/",
+            "https://[::x]/",
+            "https://a:b/",
+            "https://1.2.3/",
         ] {
             assert!(check_uri(bad).is_err(), "{bad}");
         }

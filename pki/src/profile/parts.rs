@@ -7,12 +7,14 @@ use std::time::Duration;
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc6960};
 use toml::Spanned;
+use x509_cert::ext::pkix::crl::FreshestCrl;
+use x509_cert::ext::pkix::{IssuerAltName, PrivateKeyUsagePeriod, SubjectInfoAccessSyntax};
 
 use super::check::Checker;
 use super::raw::{RawExtension, RawPolicy, RawProfile, RawRequirement};
 use super::{ExtraExtension, Field, ProfileError, SanKind, SubjectAttribute, Template};
 use crate::KeyType;
-use crate::certificate::extensions::SECURITY_IDENTIFIER;
+use crate::certificate::extensions::{self, SECURITY_IDENTIFIER};
 use crate::name::{AttributeType, DistinguishedName, cut_common_name};
 use crate::strict;
 use crate::usage::{self, KeyUsage};
@@ -45,6 +47,11 @@ const PATH_EXTENSIONS: [ObjectIdentifier; 4] = [
     rfc5280::ID_CE_POLICY_CONSTRAINTS,
     rfc5280::ID_CE_INHIBIT_ANY_POLICY,
 ];
+
+/// What belongs to one certificate, and cannot be the same in each (RFC 6962 3.1, 3.3): the poison of a precertificate, and
+/// what logs have signed about it.
+const OF_ONE_CERTIFICATE: [ObjectIdentifier; 2] =
+    [ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2"), ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.3")];
 
 /// `a, b or c`.
 pub(super) fn list<T: Display>(items: &[T]) -> String {
@@ -82,6 +89,12 @@ pub(super) fn subject(checker: &Checker<'_>, raw: &RawProfile) -> Result<Vec<Sub
         // conformance: E8
         let shortest = value.fill(|_| Some("0")).unwrap_or_default();
         let shortest = if attribute.cut { cut_common_name(&shortest) } else { shortest };
+        checker.require(
+            shortest.trim() == shortest,
+            "subject",
+            "rule E8: an attribute has white space at its end, by which one name passes for another",
+            "remove the white space",
+        )?;
         DistinguishedName::new([(kind, shortest)]).map_err(|error| {
             let rule = format!("rule E8: no certificate can have this {kind}: {error}");
             checker.fail("subject", rule, "correct the text around the fields")
@@ -295,6 +308,12 @@ fn extra_extension(checker: &Checker<'_>, raw: &Spanned<RawExtension>) -> Result
         return Err(checker.fail(KEY, rule, "remove it"));
     }
     checker.require(
+        !OF_ONE_CERTIFICATE.contains(&oid),
+        KEY,
+        "RFC 6962 3.3: it belongs to one certificate, and what stands in a profile is the same in each",
+        "remove it",
+    )?;
+    checker.require(
         !raw.critical,
         KEY,
         "RFC 5280 4.2: who does not know a critical extension must refuse the certificate, and the service does not know it",
@@ -321,7 +340,26 @@ fn extra_extension(checker: &Checker<'_>, raw: &Spanned<RawExtension>) -> Result
         let remedy = "give the DER of the value, without the OCTET STRING around it";
         checker.fail(KEY, format!("rule E9: the content of {oid} is not one element of DER: {rule}"), remedy)
     })?;
+    check_standard(oid, &der).map_err(|rule| {
+        let remedy = "take another extension, or give the content that RFC 5280 4.2 has for it";
+        checker.fail(KEY, format!("the extension {oid}: {rule}"), remedy)
+    })?;
     Ok(ExtraExtension { oid, der })
+}
+
+/// An extension of the standard has the form of the standard. Of id-ce (2.5.29) only those are taken that may stand in a
+/// certificate; many others are for CRLs.
+fn check_standard(oid: ObjectIdentifier, der: &[u8]) -> Result<(), &'static str> {
+    match oid {
+        rfc5280::ID_CE_ISSUER_ALT_NAME => extensions::decode::<IssuerAltName>(der).map(drop),
+        rfc5280::ID_CE_PRIVATE_KEY_USAGE_PERIOD => extensions::decode::<PrivateKeyUsagePeriod>(der).map(drop),
+        rfc5280::ID_CE_FRESHEST_CRL => extensions::decode::<FreshestCrl>(der).map(drop),
+        rfc5280::ID_PE_SUBJECT_INFO_ACCESS => extensions::decode::<SubjectInfoAccessSyntax>(der).map(drop),
+        // Attributes of any kind: that it is DER was seen.
+        rfc5280::ID_CE_SUBJECT_DIRECTORY_ATTRIBUTES => Ok(()),
+        _ if oid.arcs().take(3).eq([2, 5, 29]) => Err("it has no place in a certificate, or is not known here"),
+        _ => Ok(()),
+    }
 }
 
 /// A length of time such as 730d or 72h.

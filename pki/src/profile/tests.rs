@@ -77,6 +77,7 @@ fn rules_that_no_profile_may_break() {
         ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.2.3\", \"1.2.3\"]", "E6"),
         // conformance: E8
         ("card-signing", "value = \"People\"", "value = \"a\\tb\"", "E8"),
+        ("card-signing", "value = \"People\"", "value = \"People \"", "white space at its end"),
         ("card-signing", "\"O\", value = \"{organization}\"", "\"C\", value = \"uk\"", "E8"),
         (
             "card-signing",
@@ -165,6 +166,9 @@ fn extensions_that_no_site_may_add() {
         ("oid = \"1.2.3\", hex = \"0500\" }, { oid = \"1.2.3\", hex = \"0500\"", "E6: an extension stands twice"),
         ("oid = \"2.5.29.30\", hex = \"3000\"", "constrains paths"),
         ("oid = \"1.2.3\", hex = \"0500\", critical = true", "RFC 5280 4.2"),
+        ("oid = \"2.5.29.20\", hex = \"020101\"", "no place in a certificate"),
+        ("oid = \"2.5.29.18\", hex = \"0500\"", "the extension 2.5.29.18: it is not what its identifier says"),
+        ("oid = \"1.3.6.1.4.1.11129.2.4.3\", hex = \"0500\"", "RFC 6962 3.3"),
         // conformance: E9
         ("oid = \"1.2.3\", hex = \"050000\"", "E9: the content of 1.2.3 is not one element of DER: something follows"),
         ("oid = \"1.2.3\", hex = \"30800000\"", "indefinite"),
