@@ -178,6 +178,16 @@ pub struct BackupReply {
     pub sha256: String,
 }
 
+/// CRLs that are to be made now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CrlRequest {
+    /// The CA's name, for all its keys, or an issuer's id; all issuing CAs if it is absent.
+    pub name: Option<String>,
+    /// Delta CRLs only.
+    pub delta: bool,
+}
+
 /// CRLs that were made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CrlReply {
@@ -190,6 +200,8 @@ pub struct CrlReply {
 pub struct CrlStatus {
     /// The issuer's id.
     pub issuer: String,
+    /// Which of its CRLs: `full`, `delta`, `shard 3`, `delta of shard 3`.
+    pub kind: String,
     /// cRLNumber.
     pub number: u64,
     /// How many entries.

@@ -213,6 +213,14 @@ impl Authority {
         })
     }
 
+    /// Into how many partitions the CRLs of the CA with this name are cut, by the profiles that it issues by; 0 when no
+    /// certificate names a partition.
+    pub fn crl_shards(&self, name: &str) -> u16 {
+        let issued = self.settings.routes.iter().filter(|(_, ca)| ca.as_str() == name);
+        let profiles = issued.filter_map(|(profile, _)| self.profiles.get(profile));
+        profiles.map(CertificateProfile::crl_shards).max().unwrap_or(0)
+    }
+
     /// Nothing is signed behind the latest commit.
     ///
     /// # Errors

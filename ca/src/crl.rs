@@ -1,4 +1,6 @@
-//! Full CRLs: a number is taken in one commit, the CRL is signed, and its publication is recorded in a second one.
+//! Short CRLs, which are held as a whole: the root's, made from the store while the root's key is present. Those of the
+//! issuing CAs are [`crate::publication`]'s. A number is taken in one commit, the CRL is signed, and its publication is
+//! recorded in a second one.
 
 use std::time::Duration;
 
@@ -10,10 +12,8 @@ use store::{Batch, Store};
 
 use crate::certificate::{self, BY_REVOKED_ISSUER, CertificateId, CertificateRecord, CertificateState};
 use crate::issuer::IssuerRecord;
+use crate::publication::next_number;
 use crate::{Error, batch, record};
-
-/// How far a restore raises the numbers for each epoch. The first epoch is 1, and its numbers are those of the clock.
-const NUMBERS_PER_EPOCH: u64 = 1 << 16;
 
 /// How long CRLs are valid, and what is left out of them.
 #[derive(Clone, Copy, Debug)]
@@ -52,10 +52,6 @@ pub struct PublishedCrl {
 
 /// Takes the next number of an issuer's CRLs and builds the CRL of what is revoked. Commit the batch, then sign.
 ///
-/// Numbers are the seconds of their making, or one more than the last, whichever is greater: so they rise over a clock
-/// that was set back. After a restore they go on from the feed's epoch, which every restore raises, far above all that
-/// the lost store can have used up: on demand, CRLs are made faster than one a second (conformance: C6).
-///
 /// # Errors
 /// When the issuer is not known, a row cannot be read, or the CRL cannot be built.
 pub fn begin(
@@ -69,9 +65,7 @@ pub fn begin(
         .ok_or_else(|| Error::NoSuchIssuer(issuer.id.clone()))?;
     let this_update = now.whole_seconds();
     let next_update = this_update.plus(schedule.interval + schedule.overlap).min(issuer.not_after);
-    let time_as_number = u64::try_from(this_update.unix_seconds()).unwrap_or(0);
-    let epoch_as_number = store.feed_position()?.epoch.saturating_mul(NUMBERS_PER_EPOCH);
-    let number = time_as_number.max(epoch_as_number).max(stored.record.crl_number + 1);
+    let number = next_number(store, stored.record.crl_number, this_update)?;
 
     let mut entries = entries(store, &issuer.id, stored.record.last_crl)?;
     entries.sort_unstable_by_key(|entry| entry.serial);

@@ -58,6 +58,7 @@ impl CaPlan<'_> {
             created: now,
             crl_number: 0,
             last_crl: None,
+            crl_history: Default::default(),
             state_since: None,
             retire_from: None,
             links: Vec::new(),

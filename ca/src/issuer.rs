@@ -41,6 +41,9 @@ pub struct IssuerRecord {
     /// Of a later key of the root: how paths lead from one key to the other (conformance: K2).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkCertificate>,
+    /// What its CRLs have left out, and may leave out from now on.
+    #[serde(default, skip_serializing_if = "CrlHistory::is_empty")]
+    pub crl_history: CrlHistory,
 }
 
 /// One key of the root, certified by another (RFC 9810 4.4).
@@ -51,6 +54,23 @@ pub struct LinkCertificate {
     /// The certificate.
     #[serde(with = "serde_bytes")]
     pub der: Vec<u8>,
+}
+
+/// What an issuer's CRLs have left out, and may leave out from now on (RFC 5280 3.3; conformance: C13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrlHistory {
+    /// thisUpdate of the newest CRLs that were made by the schedule: what ended before it has been on one past its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_scheduled: Option<Timestamp>,
+    /// The newest full CRLs do not list what ended before this; so deltas to them do not take it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_before: Option<Timestamp>,
+}
+
+impl CrlHistory {
+    fn is_empty(&self) -> bool {
+        *self == CrlHistory::default()
+    }
 }
 
 impl IssuerRecord {

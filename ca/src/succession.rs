@@ -98,6 +98,7 @@ pub fn publish(batch: &mut Batch, key: NewKey, actor: &Actor, follows: Option<&s
         state_since: Some(now),
         retire_from: None,
         links: key.links,
+        crl_history: Default::default(),
     };
     batch.create(&published)?;
     audited(batch, &published, actor, follows)?;

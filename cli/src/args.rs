@@ -445,8 +445,16 @@ pub(crate) enum CardCommand {
 pub(crate) enum CaCommand {
     /// List the issuers with their keys, certificates and CRLs.
     List,
-    /// Make and publish the CRL of every issuing CA now.
-    Crl,
+    /// Make and publish CRLs now: full ones, and the deltas that come with them.
+    #[command(visible_alias = "crl")]
+    PublishCrl {
+        /// The CA's name, for all its keys, or the id of one of them, such as authentication-1. Without it: every issuing
+        /// CA.
+        name: Option<String>,
+        /// Delta CRLs only, of a CA whose crl_delta_interval is set.
+        #[arg(long)]
+        delta: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,9 @@ use crate::times::Times;
 /// certifies its own OCSP signers (RFC 6960 4.2.2.2).
 pub const IMPLIED_PROFILES: [&str; 3] = ["root-ca", "issuing-ca", "ocsp-signer"];
 
+/// In the place of an interval: no delta CRLs.
+const NEVER: &str = "never";
+
 section! {
     RawRootCa {
         common_name: String = "Example Root CA".to_owned(),
@@ -29,6 +32,10 @@ section! {
         profiles: Vec<String> = Vec::new(),
         crl_interval: Option<String> = None,
         crl_overlap: Option<String> = None,
+        crl_delta_interval: String = NEVER.to_owned(),
+        crl_delta_overlap: Option<String> = None,
+        crl_on_revocation: String = "no".to_owned(),
+        crl_keep_expired: bool = false,
     }
 }
 
@@ -55,6 +62,7 @@ impl RawIssuingCa {
             common_name: common_name.to_owned(),
             freshness: freshness.to_owned(),
             profiles: profiles.iter().map(|profile| (*profile).to_owned()).collect(),
+            crl_keep_expired: name == "signing",
             ..Self::default()
         })
         .collect()
@@ -87,12 +95,31 @@ pub struct IssuingCa {
     pub crl_interval: Duration,
     /// How long a CRL stays good beyond the publication of the next.
     pub crl_overlap: Duration,
+    /// How often it publishes a delta CRL; none if it publishes no deltas.
+    pub crl_delta_interval: Option<Duration>,
+    /// How long a delta CRL stays good beyond the publication of the next.
+    pub crl_delta_overlap: Duration,
+    /// What it publishes at once after a revocation.
+    pub crl_on_revocation: CrlOnRevocation,
+    /// Whether entries of expired certificates stay on its CRLs for good.
+    pub crl_keep_expired: bool,
     /// OCSP nextUpdate less thisUpdate.
     pub ocsp_next_update: Duration,
     /// HTTP max-age of its OCSP answers.
     pub ocsp_max_age: Duration,
     /// How long after the feed's last heartbeat its OCSP answers are withheld.
     pub feed_withhold: Duration,
+}
+
+/// What an issuing CA publishes at once after a revocation, a hold, or the end of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrlOnRevocation {
+    /// Nothing: it comes with the schedule.
+    No,
+    /// A delta CRL.
+    Delta,
+    /// A full CRL.
+    Full,
 }
 
 #[derive(Clone, Copy)]
@@ -204,13 +231,42 @@ impl IssuingCa {
                 ),
                 Freshness::Other => (times.ocsp_next_update_other, times.ocsp_max_age_other, times.feed_withhold_other),
             };
+        let crl_interval = duration("crl_interval", &raw.crl_interval, times.crl_interval)?;
+        let crl_delta_interval = match raw.crl_delta_interval.as_str() {
+            NEVER => None,
+            text => Some(document.duration(&key("crl_delta_interval"), text)?),
+        };
+        if crl_delta_interval.is_some_and(|delta| delta >= crl_interval) {
+            return Err(document.rule_error(
+                &key("crl_delta_interval"),
+                format!(
+                    "delta CRLs come between two full ones, which come every {}",
+                    humantime::format_duration(crl_interval)
+                ),
+                "write a shorter time, or \"never\" to have no deltas",
+            ));
+        }
+        let on_revocation =
+            [("no", CrlOnRevocation::No), ("delta", CrlOnRevocation::Delta), ("full", CrlOnRevocation::Full)];
+        let crl_on_revocation = document.choice(&key("crl_on_revocation"), &raw.crl_on_revocation, &on_revocation)?;
+        if crl_on_revocation == CrlOnRevocation::Delta && crl_delta_interval.is_none() {
+            return Err(document.rule_error(
+                &key("crl_on_revocation"),
+                "a delta CRL is published only by a CA whose full CRLs name it",
+                "write a time into `crl_delta_interval`, or \"full\" here",
+            ));
+        }
         Ok(Self {
             name: document.identifier(&key("name"), &raw.name)?,
             common_name: document.line(&key("common_name"), &raw.common_name, 64)?,
             key_type: key_type(&key("key_type"), &raw.key_type, document)?,
             profiles,
-            crl_interval: duration("crl_interval", &raw.crl_interval, times.crl_interval)?,
+            crl_interval,
             crl_overlap: duration("crl_overlap", &raw.crl_overlap, times.crl_overlap)?,
+            crl_delta_interval,
+            crl_delta_overlap: duration("crl_delta_overlap", &raw.crl_delta_overlap, times.crl_delta_overlap)?,
+            crl_on_revocation,
+            crl_keep_expired: raw.crl_keep_expired,
             ocsp_next_update,
             ocsp_max_age,
             feed_withhold,

@@ -24,7 +24,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use authorities::{IMPLIED_PROFILES, IssuingCa, RootCa};
+pub use authorities::{CrlOnRevocation, IMPLIED_PROFILES, IssuingCa, RootCa};
 pub use error::{Error, Place};
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};

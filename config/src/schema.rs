@@ -21,6 +21,7 @@ pub(crate) trait Schema {
 
 impl Schema for String {}
 impl Schema for i64 {}
+impl Schema for bool {}
 impl Schema for Vec<String> {}
 
 impl<T: Schema> Schema for Option<T> {

@@ -89,6 +89,11 @@ times! {
     crl_interval = "1h",
     /// How long a CRL stays good beyond the publication of the next.
     crl_overlap = "24h",
+    /// How long a delta CRL stays good beyond the publication of the next.
+    crl_delta_overlap = "1h",
+    /// CRLs that are published at once after a revocation are at least this far apart: what is revoked in between is
+    /// gathered for the next.
+    crl_gather = "5s",
     /// nextUpdate less thisUpdate of the root's CRL.
     root_crl_next_update = "395d",
     /// How long before its end the root's CRL is reported as due, since its token has to be fetched for the next.

@@ -130,7 +130,8 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
         let id = format!("{}-1", ca.name);
         !matches!(store::load::<ca::IssuerRecord>(store, id.as_bytes()), Ok(Some(_)))
     });
-    let crls = Crls::open(data_dir.join("crl")).map_err(Error::file("open directory", data_dir.join("crl")))?;
+    let keys = start::issuer_keys(store)?;
+    let crls = Crls::open(data_dir.join("crl"), &keys).map_err(Error::file("open directory", data_dir.join("crl")))?;
     if missing || crls.get("root-1").is_none() {
         let root_token = token(&module, &config.hsm.root, &mut pin_files, !has_root)?;
         let root_plan = CaPlan {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::crls::schedule;
 use crate::service::Service;
 
 /// The counters.
@@ -31,6 +32,12 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CrlLabel {
+    issuer: String,
+    kind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,11 +98,20 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
     );
     registry.register("ocsp_cached", "OCSP answers in the cache", gauge(service.responder.cached_answers() as i64));
 
-    let crl_age: Family<IssuerLabel, Gauge> = Family::default();
+    let crl_age: Family<CrlLabel, Gauge> = Family::default();
+    let overdue: Family<CrlLabel, Gauge> = Family::default();
+    let entries: Family<CrlLabel, Gauge> = Family::default();
     for crl in service.crls.all() {
+        let label = CrlLabel { issuer: crl.name.issuer.clone(), kind: crl.name.kind() };
         let left = crl.next_update.unix_seconds() - now.unix_seconds();
-        crl_age.get_or_create(&IssuerLabel { issuer: crl.issuer.clone() }).set(left);
+        crl_age.get_or_create(&label).set(left);
+        entries.get_or_create(&label).set(i64::try_from(crl.entries).unwrap_or(i64::MAX));
+        let due = crl.this_update.plus(schedule::interval(service, &crl.name));
+        overdue.get_or_create(&label).set(now.since(due).as_secs() as i64);
     }
+    registry.register("crl_entries", "Entries of an issuer's CRL", entries);
+    registry.register("crl_seconds_overdue", "Seconds since the successor of an issuer's CRL was due", overdue);
+    registry.register("revoked", "Certificates that are revoked or on hold", gauge(service.revocations.len() as i64));
     registry.register("crl_seconds_left", "Seconds until an issuer's CRL ends", crl_age);
 
     if let Ok(warnings) = crate::status::warnings(service) {

@@ -133,6 +133,7 @@ pub fn publish(service: &Service, ders: &[Base64], actor: &Actor) -> Result<Vec<
         service.metrics.crls.inc();
         published.push(CrlStatus {
             issuer: crl.issuer,
+            kind: "full".to_owned(),
             number: crl.number,
             entries: crl.entries as u64,
             next_update: crl.next_update.to_string(),

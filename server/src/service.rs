@@ -16,7 +16,8 @@ use store::{Batch, Committed, Store};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::crls::Crls;
+use crate::crls::schedule::Progress;
+use crate::crls::{Crls, RevocationIndex};
 use crate::data_keys::DataKeys;
 use crate::failure::Failure;
 use crate::followers::Followers;
@@ -62,6 +63,10 @@ pub struct Service {
     pub followers: Followers,
     /// The CRLs that are served.
     pub crls: Crls,
+    /// What is revoked: what CRLs are made from.
+    pub revocations: RevocationIndex,
+    /// How far the CRLs have come in the feed.
+    pub(crate) crl_progress: Progress,
     /// What is counted.
     pub metrics: Metrics,
     /// Who watches the steps.
@@ -123,6 +128,19 @@ impl Service {
         self.authority.store(authority);
         self.above.store(above);
         self.signers.renew(self, now)
+    }
+
+    /// Does one piece of background work. When it fails, that is counted and told the log, and it rests for a while: each
+    /// attempt may leave records, so it is not made every second.
+    pub(crate) fn watched(&self, task: &str, now: Timestamp, work: impl FnOnce() -> Result<(), Failure>) {
+        if self.retries.is_paused(task, now) {
+            return;
+        }
+        if let Err(failure) = work() {
+            self.metrics.task_failures.inc();
+            self.retries.pause(task, now);
+            tracing::error!(task, cause = failure.cause(), "a background task failed; it is tried again in a while");
+        }
     }
 
     /// Now.

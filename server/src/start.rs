@@ -1,5 +1,6 @@
 //! `cardinal serve`: opens everything, recovers what an earlier process left, opens the doors, and closes them in order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -10,10 +11,11 @@ use config::Config;
 use hsm::{Module, PinFile, TokenOptions, TokenSelector};
 use ocsp_responder::http::{HttpOptions, HttpState};
 use ocsp_responder::{IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
-use pki::Timestamp;
+use pki::certificate::ParsedCertificate;
 use pki::feed::FeedPosition;
 use pki::ocsp::OcspLimits;
 use pki::profile::ProfileSet;
+use pki::{PublicKey, Timestamp};
 use ra::policy::Policy;
 use ring::rand::SystemRandom;
 use store::{Check, SledOptions, SledStore, Store};
@@ -21,7 +23,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::clock::{Clock, SystemClock};
-use crate::crls::Crls;
+use crate::crls::schedule::{self, Progress};
+use crate::crls::{Crls, RevocationIndex};
 use crate::data_keys::DataKeys;
 use crate::doors::{self, DoorLimits};
 use crate::error::Error;
@@ -160,7 +163,8 @@ fn open_service(
     let tls = TlsIdentity::open(&source, now)?;
     let responder = open_responder(&config, &authority, Timestamp::from_unix_millis(store.high_water()))?;
     let crl_dir = config.service.data_dir.join("crl");
-    let crls = Crls::open(crl_dir.clone()).map_err(Error::file("open directory", crl_dir))?;
+    let crls =
+        Crls::open(crl_dir.clone(), &issuer_keys(store.as_ref())?).map_err(Error::file("open directory", crl_dir))?;
     let in_flight = Arc::new(Semaphore::new(config.limits.in_flight));
     let service = Arc::new(Service {
         store,
@@ -174,6 +178,8 @@ fn open_service(
         statuses: Statuses::new(&config.service.data_dir),
         followers: Followers::default(),
         crls,
+        revocations: RevocationIndex::default(),
+        crl_progress: Progress::default(),
         metrics: Metrics::default(),
         steps: edge.steps,
         above: ArcSwap::from_pointee(above),
@@ -187,9 +193,18 @@ fn open_service(
     });
     tasks::load_replica(&service)?;
     service.signers.renew(&service, service.now())?;
-    tasks::publish_due_crls(&service)?;
+    schedule::publish_due(&service);
     tasks::record_start(&service)?;
     Ok(service)
+}
+
+/// The public key of each issuer, by its id.
+pub(crate) fn issuer_keys(store: &dyn Store) -> Result<BTreeMap<String, PublicKey>, Error> {
+    let keys = ca::issuer::all(store)?.into_iter().map(|issuer| {
+        let certificate = ParsedCertificate::from_der(&issuer.certificate_der).map_err(ca::Error::from)?;
+        Ok((issuer.id, certificate.public_key().clone()))
+    });
+    keys.collect()
 }
 
 /// The responder signs nothing behind the latest commit, which is the latest time that is known to have been
@@ -273,6 +288,7 @@ impl Prepared {
             HttpOptions { prefix: "/ocsp".to_owned(), ..HttpOptions::default() },
         );
         let follower = tasks::follow(Arc::clone(&service), stop.clone())?;
+        let publisher = tasks::publish_after_revocations(Arc::clone(&service), stop.clone())?;
         let ticking = tokio::spawn(tasks::tick(Arc::clone(&service), stop.clone()));
         tracing::info!(api = %config.listen.api, public = %config.listen.public, "the doors are open");
         tokio::join!(
@@ -294,7 +310,7 @@ impl Prepared {
             doors::admin::run(doors.admin, doors::admin::router(Arc::clone(&service)), limits, stop.clone()),
         );
         let _ = ticking.await;
-        let _ = tokio::task::spawn_blocking(move || follower.join()).await;
+        let _ = tokio::task::spawn_blocking(move || (follower.join(), publisher.join())).await;
         if let Err(error) = std::fs::remove_file(&service.config.listen.admin_socket) {
             tracing::debug!(%error, "the admin socket was gone already");
         }

@@ -3,8 +3,10 @@
 use api::admin::{IssuerStatus, StatusReply};
 use ca::IssuerState;
 use ocsp_responder::Freshness;
+use pki::Timestamp;
 use pki::certificate::ParsedCertificate;
 
+use crate::crls::CrlName;
 use crate::failure::Failure;
 use crate::service::Service;
 use crate::{crls, inventory, root_crls, rotation};
@@ -34,15 +36,8 @@ pub fn problems(service: &Service) -> Vec<String> {
             problems.push(format!("{} has no OCSP signer", state.id));
         }
     }
-    for issuer in service.authority().issuers() {
-        match service.crls.get(&issuer.record().id) {
-            Some(crl) if now > crl.this_update.plus(crls::interval(service, &issuer.record().id) + OVERDUE) => {
-                problems.push(format!("the CRL of {} is overdue; it ends at {}", issuer.record().id, crl.next_update));
-            }
-            Some(crl) if crl.next_update > now => {}
-            Some(_) => problems.push(format!("the CRL of {} has ended", issuer.record().id)),
-            None => problems.push(format!("{} has no CRL", issuer.record().id)),
-        }
+    for issuer in service.authority().issuers().filter(|issuer| issuer.description().not_after > now) {
+        problems.extend(crl_problems(service, &issuer.record().id, &issuer.record().name, now));
     }
     // The root's cannot be renewed here: it is named early, and keeps nothing from its work before it has ended.
     problems.extend(root_crls::ended(service, now));
@@ -73,6 +68,38 @@ fn ending_soon(service: &Service) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(soon)
+}
+
+/// What is wrong with the CRLs of an issuer: those that it has to have, and the deltas that they name.
+fn crl_problems(service: &Service, id: &str, name: &str, now: Timestamp) -> Vec<String> {
+    let plan = crls::plan(service, name);
+    let mut problems = Vec::new();
+    for shard in crls::schedule::parts(service, id, name, now) {
+        let full = CrlName { issuer: id.to_owned(), shard, is_delta: false };
+        let delta = CrlName { is_delta: true, ..full.clone() };
+        for name in [full, delta] {
+            let kind =
+                if name.is_delta || name.shard.is_some() { format!("CRL ({})", name.kind()) } else { "CRL".into() };
+            match service.crls.find(&name) {
+                Some(crl) if crl.next_update <= now => problems.push(format!("the {kind} of {id} has ended")),
+                Some(crl) if now > crl.this_update.plus(plan.interval_of(&name) + OVERDUE) => {
+                    problems.push(format!("the {kind} of {id} is overdue; it ends at {}", crl.next_update));
+                }
+                Some(_) => {}
+                // The first delta comes once time has passed since the first full one.
+                None if name.is_delta => {
+                    let base = service.crls.find(&CrlName { is_delta: false, ..name.clone() });
+                    if plan.delta_interval.is_some()
+                        && base.is_some_and(|base| base.names_delta && now > base.this_update.plus(OVERDUE))
+                    {
+                        problems.push(format!("{id} has no {kind}"));
+                    }
+                }
+                None => problems.push(format!("{id} has no {kind}")),
+            }
+        }
+    }
+    problems
 }
 
 /// The whole.

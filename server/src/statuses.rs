@@ -1,4 +1,4 @@
-//! The statuses of all certificates: read once at the start, and kept as a file so that the next start is quick.
+//! The statuses of all certificates: read once at the start, for the OCSP responder and for CRLs, and kept as a file so that the next start is quick.
 //!
 //! The file (`status.snapshot` in the data directory, [`ocsp_responder::snapshot`]) is what the store's records said at
 //! some place in the feed; what came after is read from the feed. A file that is damaged, of another history, or ahead of
@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ca::certificate::CertificateRecord;
+use ca::revocations::FillingRevocations;
 use ocsp_responder::snapshot::{Snapshot, SnapshotError, SnapshotPlace, SnapshotWriter};
 use pki::feed::{FeedPosition, StatusEntry};
 use pki::{SerialNumber, Timestamp};
@@ -53,6 +54,15 @@ pub enum Source {
         /// Why the file was not used; `None` when there was none.
         because: Option<String>,
     },
+}
+
+/// How a status came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// As the only one of its certificate so far.
+    Once,
+    /// From the feed: it counts in the place of an earlier one.
+    Later,
 }
 
 /// Why a file cannot be made or used.
@@ -111,7 +121,7 @@ impl Statuses {
         store: &dyn Store,
         now: Timestamp,
         mut begin: impl FnMut(usize),
-        take: &mut dyn FnMut(&StatusEntry) -> Result<(), StatusFileError>,
+        take: &mut dyn FnMut(&StatusEntry, Came) -> Result<(), StatusFileError>,
     ) -> Result<FeedPosition, StatusFileError> {
         let because = match fs::read(self.dir.join(FILE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -138,7 +148,7 @@ impl Statuses {
             {
                 new = Err(error);
             }
-            take(entry)
+            take(entry, Came::Once)
         })?;
         match new.and_then(|new| self.put_in_place(new)) {
             Ok(()) => self.saved(position, now),
@@ -154,7 +164,7 @@ impl Statuses {
         store: &dyn Store,
         now: Timestamp,
         begin: &mut dyn FnMut(usize),
-        take: &mut dyn FnMut(&StatusEntry) -> Result<(), StatusFileError>,
+        take: &mut dyn FnMut(&StatusEntry, Came) -> Result<(), StatusFileError>,
     ) -> Result<FeedPosition, StatusFileError> {
         let snapshot = Snapshot::open(bytes)?;
         let from = snapshot.place();
@@ -170,8 +180,8 @@ impl Statuses {
             return Err(StatusFileError::Elsewhere("it was made beside another store".to_owned()));
         }
         begin(usize::try_from(snapshot.len()).unwrap_or_default());
-        snapshot.for_each(&mut *take)?;
-        let position = tail(store, from.position, |entry| take(&entry))?;
+        snapshot.for_each(|entry| take(entry, Came::Once))?;
+        let position = tail(store, from.position, |entry| take(&entry, Came::Later))?;
         self.saved(from.position, now);
         let entries = position.sequence - from.position.sequence;
         let source = Source::Snapshot { certificates: snapshot.len(), entries };
@@ -283,13 +293,24 @@ pub(crate) fn load(service: &Service) -> Result<FeedPosition, Error> {
     let now = service.now();
     let replica = service.responder.replica();
     let filling = std::cell::RefCell::new(replica.filling(0));
-    let begin = |certificates| *filling.borrow_mut() = replica.filling(certificates);
+    let revocations = std::cell::RefCell::new(FillingRevocations::default());
+    let begin = |certificates| {
+        *filling.borrow_mut() = replica.filling(certificates);
+        *revocations.borrow_mut() = FillingRevocations::default();
+    };
     let refuse = |error: StatusFileError| match error {
         StatusFileError::Store(error) => Error::from(error),
         error => Error::Start(format!("the statuses: {error}")),
     };
-    let mut take = |entry: &StatusEntry| Ok(filling.borrow_mut().take(entry)?);
+    let mut take = |entry: &StatusEntry, came| {
+        match came {
+            Came::Once => revocations.borrow_mut().take(entry),
+            Came::Later => revocations.borrow_mut().take_later(entry),
+        }
+        Ok(filling.borrow_mut().take(entry)?)
+    };
     let position = service.statuses.read(service.store.as_ref(), now, begin, &mut take).map_err(refuse)?;
+    service.revocations.put_in_place(revocations.into_inner(), position);
     let placed = service.responder.put_in_place(filling.into_inner(), position, now);
     let certificates = placed.map_err(|error| refuse(error.into()))?;
     tracing::info!(certificates, sequence = position.sequence, source = ?service.statuses.source(), "statuses");

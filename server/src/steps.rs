@@ -1,4 +1,4 @@
-//! The steps of issuances and rotations, for whoever watches them: the tests that kill the process between each pair.
+//! The steps of issuances, rotations and CRL publications, for whoever watches them: the tests that kill the process between each pair.
 
 /// Is told of each step, on the thread that does it.
 pub trait Steps: Send + Sync {
@@ -6,7 +6,7 @@ pub trait Steps: Send + Sync {
     fn done(&self, step: Step);
 }
 
-/// The steps between a certification request and its reply, and those of rotations.
+/// The steps between a certification request and its reply, and those of rotations and CRL publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Decided, nothing written.
@@ -28,6 +28,21 @@ pub enum Step {
         /// Where in it.
         point: Point,
     },
+    /// A step of a CRL publication.
+    Crl(CrlStep),
+}
+
+/// The steps of a CRL publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrlStep {
+    /// Its number is durable.
+    Numbered,
+    /// All its lists are signed, and durable beside those that they replace.
+    Written,
+    /// One list has taken its place.
+    Swapped,
+    /// That it is out is durable.
+    Published,
 }
 
 /// Where in a step of a rotation.
@@ -44,7 +59,7 @@ pub enum Point {
 }
 
 impl Step {
-    /// The step's name; those of rotations are called `rotation.STEP.POINT`.
+    /// The step's name; those of rotations are called `rotation.STEP.POINT`, those of CRLs `crl.STEP`.
     pub fn name(self) -> String {
         let name = match self {
             Step::Begun => "begun",
@@ -53,6 +68,10 @@ impl Step {
             Step::Pending => "pending",
             Step::Confirming => "confirming",
             Step::Confirmed => "confirmed",
+            Step::Crl(CrlStep::Numbered) => "crl.numbered",
+            Step::Crl(CrlStep::Written) => "crl.written",
+            Step::Crl(CrlStep::Swapped) => "crl.swapped",
+            Step::Crl(CrlStep::Published) => "crl.published",
             Step::Rotation { step, point } => {
                 let point = match point {
                     Point::Begun => "begun",

@@ -32,16 +32,16 @@ const PORTION: usize = 1000;
 
 /// The background tasks that failed, and when each is tried again.
 #[derive(Debug, Default)]
-pub struct Retries(Mutex<BTreeMap<&'static str, Timestamp>>);
+pub struct Retries(Mutex<BTreeMap<String, Timestamp>>);
 
 impl Retries {
-    fn is_paused(&self, task: &'static str, now: Timestamp) -> bool {
+    pub(crate) fn is_paused(&self, task: &str, now: Timestamp) -> bool {
         let paused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         paused.get(task).is_some_and(|until| now < *until)
     }
 
-    fn pause(&self, task: &'static str, until: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, until);
+    pub(crate) fn pause(&self, task: &str, now: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.to_owned(), now.plus(PAUSE));
     }
 }
 
@@ -111,6 +111,7 @@ fn follow_once(service: &Service) -> Result<(), String> {
         for (sequence, bytes) in &entries {
             let entry = StatusEntry::decode(bytes).map_err(|error| text(&error))?;
             service.responder.apply(*sequence, &entry).map_err(|error| text(&error))?;
+            service.revocations.apply(*sequence, &entry);
         }
         let known = service.responder.replica().position().sequence;
         service.followers.acknowledge(OWN_RESPONDER, known);
@@ -121,19 +122,22 @@ fn follow_once(service: &Service) -> Result<(), String> {
     }
 }
 
-/// Makes every CRL that is due.
+/// Publishes CRLs at once after revocations, where that is asked for, on a thread of its own: a revocation does not wait
+/// for it.
 ///
 /// # Errors
-/// When the token does not sign, or the store or the file system fails.
-pub(crate) fn publish_due_crls(service: &Service) -> Result<(), Failure> {
-    // One CA that fails does not keep the others from their CRLs.
-    let published = crls::due(service, service.now()).into_iter().map(|issuer| {
-        let published = crls::publish(service, &issuer, &Actor::service());
-        published.map(|_| ()).inspect_err(|failure| {
-            tracing::error!(issuer, cause = failure.problem().detail, "its CRL was not made");
-        })
-    });
-    published.collect::<Vec<_>>().into_iter().collect()
+/// When the thread cannot be started.
+pub(crate) fn publish_after_revocations(
+    service: Arc<Service>,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, Error> {
+    let publish = move || {
+        while !*stop.borrow() {
+            crls::schedule::publish_after_revocations(&service);
+            service.revocations.wait(TICK);
+        }
+    };
+    std::thread::Builder::new().name("crls".to_owned()).spawn(publish).map_err(|error| Error::Start(error.to_string()))
 }
 
 /// Records that the service started, with what it goes by.
@@ -188,19 +192,9 @@ pub(crate) async fn tick(service: Arc<Service>, mut stop: watch::Receiver<bool>)
 /// One round of everything that goes by the clock.
 pub fn do_what_is_due(service: &Service) {
     let now = service.now();
-    let watched = |task: &'static str, work: &dyn Fn() -> Result<(), Failure>| {
-        if service.retries.is_paused(task, now) {
-            return;
-        }
-        if let Err(failure) = work() {
-            service.metrics.task_failures.inc();
-            service.retries.pause(task, now.plus(PAUSE));
-            let again_in = PAUSE.as_secs();
-            tracing::error!(task, cause = failure.problem().detail, again_in, "a background task failed");
-        }
-    };
+    let watched = |task: &str, work: &dyn Fn() -> Result<(), Failure>| service.watched(task, now, work);
     watched("undo issuances", &|| undo_overdue(service, now));
-    watched("CRLs", &|| publish_due_crls(service));
+    crls::schedule::publish_due(service);
     watched("OCSP signers", &|| service.signers.renew(service, now));
     let (authority, above) = (service.authority(), service.above_issuing_cas());
     let source = TlsSource {

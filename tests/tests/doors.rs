@@ -124,7 +124,7 @@ fn health_readiness_and_metrics_answer() {
         }
         assert!(value(&after, "cardinal_feed_sequence") > value(&before, "cardinal_feed_sequence"));
         assert!(value(&after, "cardinal_audit_records") > value(&before, "cardinal_audit_records"));
-        assert!(value(&after, "cardinal_crl_seconds_left{issuer=\"signing-1\"}") > 0.0);
+        assert!(value(&after, "cardinal_crl_seconds_left{issuer=\"signing-1\",kind=\"full\"}") > 0.0);
     });
 }
 

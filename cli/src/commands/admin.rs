@@ -4,8 +4,8 @@ use std::path::Path;
 
 use api::Page;
 use api::admin::{
-    AuditView, BackupReply, BackupRequest, CodeReply, CrlReply, OperatorReply, OperatorRequest, OrganisationRequest,
-    StationCodeRequest, StatusReply,
+    AuditView, BackupReply, BackupRequest, CodeReply, CrlReply, CrlRequest, OperatorReply, OperatorRequest,
+    OrganisationRequest, StationCodeRequest, StatusReply,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -174,13 +174,20 @@ pub(crate) fn ca(context: &Context, command: &CaCommand) -> Result<(), Error> {
             let status: StatusReply = wait(admin.get("/status"))?;
             report::result(context.format, &status.issuers, |_| issuers(&status));
         }
-        CaCommand::Crl => {
-            let reply: CrlReply = wait(admin.post("/crls", &serde_json::Value::Null))?;
+        CaCommand::PublishCrl { name, delta } => {
+            let request = CrlRequest { name: name.clone(), delta: *delta };
+            let reply: CrlReply = wait(admin.post("/crls", &request))?;
             report::result(context.format, &reply, |reply| {
                 let rows = reply.crls.iter().map(|crl| {
-                    [crl.issuer.clone(), crl.number.to_string(), crl.entries.to_string(), crl.next_update.clone()]
+                    [
+                        crl.issuer.clone(),
+                        crl.kind.clone(),
+                        crl.number.to_string(),
+                        crl.entries.to_string(),
+                        crl.next_update.clone(),
+                    ]
                 });
-                report::table(["issuer", "number", "entries", "until"], rows)
+                report::table(["issuer", "kind", "number", "entries", "until"], rows)
             });
         }
     }

@@ -196,7 +196,7 @@ impl Guide {
         self.renew(story, &second).await?;
         let third = self.third(story, tour, &second).await?;
 
-        self.commands.run(&["ca", "crl"]).await?;
+        self.commands.run(&["ca", "publish-crl"]).await?;
         story.done("new CRLs of all issuing CAs");
         for (name, card) in [("first", &first), ("second", &second), ("third", &third)] {
             let certificates = self.certificates(card).await?;

@@ -228,6 +228,26 @@ fn the_root_shares_neither_token_nor_pin_with_the_service() {
 }
 
 #[test]
+fn crls_that_contradict_each_other_are_refused() {
+    let ca = |line: &str| {
+        format!("[[issuing_ca]]\nname = \"a\"\ncommon_name = \"A\"\nprofiles = [\"card-signing\"]\n{line}\n")
+    };
+    let place = |key| format!("issuing_ca[0].{key}");
+    for (lines, key, words) in [
+        ("crl_delta_interval = \"1h\"", "crl_delta_interval", &["between two full ones", "\"never\""][..]),
+        ("crl_delta_interval = \"often\"", "crl_delta_interval", &[]),
+        ("crl_on_revocation = \"delta\"", "crl_on_revocation", &["crl_delta_interval"]),
+        ("crl_on_revocation = \"yes\"", "crl_on_revocation", &["\"full\""]),
+    ] {
+        let column = key.len() + 4;
+        assert_refused(&ca(lines), 5, column, &place(key), words);
+    }
+    let both = ca("crl_delta_interval = \"10m\"\ncrl_on_revocation = \"delta\"");
+    let config = cardinal(&both).expect("it is in order");
+    assert_eq!(config.issuing_cas[0].crl_delta_interval, Some(std::time::Duration::from_secs(600)));
+}
+
+#[test]
 fn issuing_cas_are_told_apart_and_share_no_profile() {
     const A: &str = "[[issuing_ca]]\nname = \"a\"\ncommon_name = \"A\"\nprofiles = [\"card-signing\"]\n";
     let two = |second: &str| format!("{A}[[issuing_ca]]\n{second}");

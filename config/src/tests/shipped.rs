@@ -97,6 +97,8 @@ fn the_defaults_are_those_of_the_domain() {
     let signing = config.issuing_ca("signing").expect("ships");
     assert_eq!(signing.ocsp_next_update, times.ocsp_next_update_other);
     assert_eq!(signing.crl_interval, times.crl_interval);
+    // conformance: C13
+    assert!(signing.crl_keep_expired && !authentication.crl_keep_expired);
 }
 
 #[test]

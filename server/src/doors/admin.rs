@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use api::EnrolmentCode;
 use api::admin::{
-    AuditView, BackupReply, BackupRequest, CodeReply, CrlReply, CrlStatus, OperatorReply, OperatorRequest,
+    AuditView, BackupReply, BackupRequest, CodeReply, CrlReply, CrlRequest, CrlStatus, OperatorReply, OperatorRequest,
     OrganisationRequest, StationCodeRequest,
 };
 use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use ca::publication::Extent;
 use data_encoding::HEXLOWER;
 use ra::enrolment::{self, CodeLimits, FirstOperator};
 use ra::organisation::{self, Organisation};
@@ -27,10 +28,11 @@ use tokio::sync::watch;
 
 use super::{DoorLimits, serve};
 use crate::caller::json;
+use crate::crls::{self, Order, Parts};
 use crate::failure::Failure;
 use crate::idempotency::Reply;
 use crate::service::Service;
-use crate::{crls, preview, profiles, status};
+use crate::{preview, profiles, status};
 
 /// The account at the other end of the socket.
 #[derive(Clone, Copy, Debug)]
@@ -176,28 +178,64 @@ async fn operator(
 async fn publish_crls(
     State(service): State<Arc<Service>>,
     Extension(account): Extension<Account>,
+    body: Bytes,
 ) -> Result<Reply, Failure> {
     service
         .run(move |service| {
-            let mut published = Vec::new();
+            let request: CrlRequest =
+                if body.is_empty() { CrlRequest::default() } else { json::<Option<_>>(&body)?.unwrap_or_default() };
+            let issuers = issuers_named(service, &request)?;
+            let extent = if request.delta { Extent::Deltas } else { Extent::Full };
             // One CA that fails does not keep the others from their CRLs.
-            let made: Vec<_> = service
-                .authority()
-                .issuers()
-                .map(|issuer| crls::publish(service, &issuer.record().id, &account.actor()))
+            let made: Vec<_> = issuers
+                .iter()
+                .map(|issuer| {
+                    let order = Order { extent, parts: Parts::All, scheduled: false };
+                    crls::publish(service, issuer, order, &account.actor())
+                })
                 .collect();
-            for crl in made {
-                let crl = crl?;
-                published.push(CrlStatus {
-                    issuer: crl.issuer,
-                    number: crl.number,
-                    entries: crl.entries as u64,
+            let mut published = Vec::new();
+            for made in made {
+                let made = made?;
+                published.extend(made.crls.iter().map(|crl| CrlStatus {
+                    issuer: crl.name.issuer.clone(),
+                    kind: crl.name.kind(),
+                    number: made.number,
+                    entries: crl.entries,
                     next_update: crl.next_update.to_string(),
-                });
+                }));
             }
             Reply::json(200, &CrlReply { crls: published })
         })
         .await
+}
+
+/// The issuers whose CRLs are asked for.
+fn issuers_named(service: &Service, request: &CrlRequest) -> Result<Vec<String>, Failure> {
+    let authority = service.authority();
+    let named = authority
+        .issuers()
+        .map(ca::IssuingKey::record)
+        .filter(|record| request.name.as_ref().is_none_or(|name| *name == record.name || *name == record.id));
+    let named: Vec<_> = named.collect();
+    if let (true, Some(name)) = (named.is_empty(), &request.name) {
+        let mut known: Vec<&str> = authority.issuers().map(|issuer| issuer.record().name.as_str()).collect();
+        known.dedup();
+        let detail = format!(
+            "there is no issuing CA {name:?}; there are {}. The root's CRL is made with its own token",
+            known.join(", ")
+        );
+        return Err(Failure::new(404, "not-found", "Not found", detail));
+    }
+    let without = named.iter().find(|record| crls::plan(service, &record.name).delta_interval.is_none());
+    if let (true, Some(record)) = (request.delta, without) {
+        let detail = format!(
+            "{} publishes no delta CRLs: set crl_delta_interval in its [[issuing_ca]], or ask for full ones",
+            record.name
+        );
+        return Err(Failure::new(409, "no-deltas", "There are no delta CRLs", detail));
+    }
+    Ok(named.into_iter().map(|record| record.id.clone()).collect())
 }
 
 async fn backup(

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod api;
+mod download;
 pub mod operations;
 pub mod public;
 mod rotations;

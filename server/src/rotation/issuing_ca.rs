@@ -387,7 +387,7 @@ fn publish(service: &Service, succession: &Succession<'_>, actor: &Actor) -> Res
     write_certificate(service, &record.id, &[&record.certificate_der])?;
     service.reload_issuers()?;
     service.steps.done(Step::Rotation { step: PUBLISH, point: Point::Within("reloaded") });
-    crls::publish(service, &record.id, actor)?;
+    crls::publish(service, &record.id, crls::Order::FULL, actor)?;
     Ok(Progress::done())
 }
 
