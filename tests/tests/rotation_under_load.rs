@@ -173,3 +173,19 @@ fn no_request_fails_while_the_keys_of_issuing_cas_are_rotated() {
         fails_nothing(home, &rotations).await;
     });
 }
+
+// conformance: K2
+#[test]
+fn no_request_fails_while_the_roots_key_is_rotated_and_the_cas_after_it() {
+    isolated(async |home| {
+        let short = Some("1s");
+        // Stations and the relying system have the old anchor to the end, the API door's new chain leads to the new one.
+        let rotations = [
+            ("root", None, short),
+            ("issuing-ca", Some("devices"), short),
+            ("tls", None, None),
+            ("issuing-ca", Some("authentication"), short),
+        ];
+        fails_nothing(home, &rotations).await;
+    });
+}
