@@ -57,20 +57,27 @@ impl Home {
     }
 }
 
+/// Runs something, for as long as it takes, in a process that was given its directory and its SoftHSM in the environment.
+///
+/// # Panics
+/// When it was not.
+pub fn at_home<F: AsyncFnOnce(Home)>(work: F) {
+    let home = env::var_os(HOME).expect("a directory in the environment");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(work(Home(home.into())));
+}
+
 /// Runs a test in a process of its own.
 ///
 /// # Panics
 /// When the test fails there.
 pub fn isolated<F: AsyncFnOnce(Home)>(test: F) {
-    if let Some(home) = env::var_os(HOME) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let test = async {
-            let done = tokio::time::timeout(LONGEST, test(Home(home.into()))).await;
-            done.expect("the test ends in time");
-        };
-        return runtime.expect("a runtime").block_on(test);
+    if env::var_os(HOME).is_some() {
+        return at_home(async |home| {
+            tokio::time::timeout(LONGEST, test(home)).await.expect("the test ends in time");
+        });
     }
     // The closure's type is called `crate::module::name_of_the_test::{{closure}}`.
     let name = type_name::<F>().split("::").skip(1).take_while(|part| !part.starts_with('{')).collect::<Vec<_>>();

@@ -21,7 +21,7 @@ pub use clock::TestClock;
 pub use deployment::{Deployment, Options};
 pub use desk::{Operator, RaSession, Station, World};
 pub use gate::Gate;
-pub use home::{Home, isolated};
+pub use home::{Home, at_home, isolated};
 pub use http::{Ask, Door, Reply};
 
 use std::future::Future;

@@ -4,6 +4,9 @@
 //! Every figure is of this machine at this moment, and client and service share its processors: read the ratios and the
 //! processor time per operation rather than the rates. Nothing is asserted about time; wrong answers end the run.
 //!
+//! Parts can be named (`bench felt start`), to be measured alone. `BENCH_CERTIFICATES` is how many certificates the start is
+//! measured with; 1,000,000 by default, which take some 8 GB in the temporary directory.
+//!
 //! The program starts itself three times more: with a SoftHSM of its own in a temporary directory, as the service, and as
 //! the server of a static answer, so that the processor time of each can be told apart.
 
@@ -29,7 +32,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use pki::KeyType;
-use tests::{Home, Options, isolated};
+use tests::{Home, Options, at_home};
 
 use crate::cost::Watch;
 use crate::issuance::Baseline;
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         _ => {
             let json = arguments.contains(&"--json");
             let parts = arguments.into_iter().filter(|argument| *argument != "--json").map(str::to_owned).collect();
-            isolated(async move |home| {
+            at_home(async move |home| {
                 let report = run(&home, &Parts(parts)).await;
                 say(&if json { report.json() } else { report.text() });
             });
