@@ -98,6 +98,14 @@ impl Ca {
         params.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 
+    /// A certificate whose CRL is at `crl_url`.
+    pub(crate) fn leaf(&self, serial: u8, crl_url: &str) -> Vec<u8> {
+        let mut params = params("Leaf", serial);
+        params.crl_distribution_points = vec![rcgen::CrlDistributionPoint { uris: vec![crl_url.to_owned()] }];
+        params.use_authority_key_identifier_extension = true;
+        params.signed_by(&key(), &self.issuer).unwrap().der().to_vec()
+    }
+
     /// Signs what was hashed already.
     pub(crate) fn sign_digest(&self, digest: &[u8]) -> Vec<u8> {
         let key = p256::ecdsa::SigningKey::from_pkcs8_der(&self.key.serialize_der()).unwrap();

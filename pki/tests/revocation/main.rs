@@ -2,5 +2,6 @@
 
 mod ca;
 mod crl;
+mod crl_kinds;
 mod ocsp_client;
 mod ocsp_request;
