@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// The audit records.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Look at what is published, as a relying system does that fetches it.
+    #[command(subcommand)]
+    Probe(ProbeCommand),
     /// Write a backup of the running service's store.
     Backup {
         /// The file to write; it must not exist.
@@ -564,6 +567,30 @@ pub(crate) enum RotateCommand {
         /// Who does it.
         #[arg(long = "by", value_name = "NAME", required = true)]
         by: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProbeCommand {
+    /// Fetch a CRL over http and check it: signature, times, number, scope, the base of a delta, and what HTTP says.
+    ///
+    /// Exit code 0: nothing failed (there may be warnings); 1: something did; 4: nothing is answered.
+    Crl {
+        /// Where it is, as it stands in certificates: http://HOST/crl/NAME.crl.
+        url: String,
+        /// The CA's certificate, or several, PEM or DER; may be given several times. Without one the signature is not
+        /// verified.
+        #[arg(long = "issuer", visible_alias = "ca-bundle", value_name = "FILE")]
+        issuers: Vec<PathBuf>,
+        /// Where the base of a delta CRL is.
+        #[arg(long, value_name = "URL")]
+        base: Option<String>,
+        /// The longest CRL that is read, in octets.
+        #[arg(long, value_name = "OCTETS", default_value_t = relying::probe::MAX_OCTETS)]
+        max_octets: u64,
+        /// How long everything may take, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = relying::probe::TIME.as_secs())]
+        timeout: u64,
     },
 }
 

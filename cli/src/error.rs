@@ -61,6 +61,14 @@ pub(crate) enum Error {
         /// What it said.
         body: String,
     },
+    /// A probe found something wrong.
+    #[error("{failed} of {checks} checks failed")]
+    Probe {
+        /// How many failed.
+        failed: usize,
+        /// How many there were.
+        checks: usize,
+    },
     /// A step of the demo did not come out as it should.
     #[error("the demo stopped: {0}")]
     Demo(String),
@@ -84,7 +92,8 @@ impl Error {
             Error::Server(error) if error.is_configuration() => 2,
             Error::Server(error) if error.is_refusal() => 3,
             Error::Server(error) if error.is_refused_pin() => 5,
-            Error::NotRunning { .. } => 4,
+            Error::NotRunning { .. } | Error::Relying(relying::Error::CrlUnreachable { .. }) => 4,
+            Error::Relying(relying::Error::CrlUrl { .. } | relying::Error::CaCertificate(_)) => 2,
             Error::LoginRefused { .. } => 3,
             Error::Station(error) => match error.problem() {
                 Some(problem) if problem.status == 503 => 4,

@@ -52,6 +52,25 @@ pub enum Error {
         /// Why.
         source: ResponseError,
     },
+    /// The CRL's address is none.
+    #[error(
+        "{url:?} is no address of a CRL: it must be http://HOST:PORT/PATH, as in a certificate (RFC 5280 4.2.1.13)"
+    )]
+    CrlUrl {
+        /// What was given.
+        url: String,
+    },
+    /// A CRL cannot be fetched.
+    #[error("the CRL {url} cannot be fetched: {reason}")]
+    CrlUnreachable {
+        /// Its address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A file of CA certificates that holds something else.
+    #[error("no CA certificates, in PEM or DER: {0}")]
+    CaCertificate(String),
     /// The system's random number generator.
     #[error("the system's random number generator failed")]
     Random,

@@ -13,6 +13,8 @@
 //! 4. Who it is stands in the certificate's subject: serialNumber is the user id, and stays the same when names and cards
 //!    change.
 //!
+//! Beside it, [`probe`] looks at what a CA publishes for such systems.
+//!
 //! `now` comes from a clock that is passed in; [`system_clock`] is the machine's.
 
 mod clock;
@@ -20,6 +22,7 @@ mod error;
 mod http;
 mod identity;
 pub mod ocsp;
+pub mod probe;
 mod server;
 mod trust;
 

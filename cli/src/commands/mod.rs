@@ -5,6 +5,7 @@ mod card;
 mod desk;
 mod init;
 mod person;
+mod probe;
 mod profile;
 mod rotate;
 mod store;
@@ -75,6 +76,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Card(command) => card::run(&context, command),
         Command::Ca(command) => admin::ca(&context, &command),
         Command::Root(command) => rotate::root(&context, &command),
+        Command::Probe(command) => probe::run(&context, command),
         Command::Rotate(command) => rotate::run(&context, command),
         Command::Profile(command) => profile::run(&context, &command),
         Command::Audit(command) => admin::audit(&context, &command),
