@@ -336,9 +336,6 @@ pub enum Error {
         /// The length that was given.
         actual: usize,
     },
-    /// A key in memory signs messages only.
-    #[error("a key in memory signs messages, not digests")]
-    DigestUnsupported,
     /// The public key breaks a rule of certification.
     #[error(transparent)]
     PublicKey(#[from] KeyError),

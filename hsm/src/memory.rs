@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::pkcs8::DecodePrivateKey;
 use pki::{KeyType, PublicKey};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -56,9 +59,15 @@ impl Signer for MemoryKey {
         Ok(signature.as_ref().to_vec())
     }
 
-    /// Always [`Error::DigestUnsupported`]: ring signs messages only, and CRLs are signed in a token.
-    fn sign_digest(&self, _digest: &[u8]) -> Result<Vec<u8>, Error> {
-        Err(Error::DigestUnsupported)
+    fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        let (expected, actual) = (32, digest.len());
+        if actual != expected {
+            return Err(Error::DigestLength { key_type: KeyType::P256, expected, actual });
+        }
+        // ring signs messages only.
+        let key = SigningKey::from_pkcs8_der(&self.pkcs8).map_err(|_| Error::MemoryKey)?;
+        let signature: Signature = key.sign_prehash(digest).map_err(|_| Error::MemoryKey)?;
+        Ok(signature.to_der().as_bytes().to_vec())
     }
 }
 
@@ -79,6 +88,16 @@ mod tests {
         let signature = kept.sign(b"message").unwrap();
         key.public_key().verify(key.algorithm(), b"message", &signature).unwrap();
         assert!(key.public_key().verify(key.algorithm(), b"another", &signature).is_err());
+    }
+
+    #[test]
+    fn what_was_hashed_already_is_signed_as_the_message_is() {
+        let key = MemoryKey::generate_p256().unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, b"message");
+        let signature = key.sign_digest(digest.as_ref()).unwrap();
+        key.public_key().verify(key.algorithm(), b"message", &signature).unwrap();
+        let short = key.sign_digest(&digest.as_ref()[1..]);
+        assert!(matches!(short, Err(Error::DigestLength { actual: 31, .. })), "{short:?}");
     }
 
     #[test]

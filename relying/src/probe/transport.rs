@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pki::Timestamp;
 use pki::crl::CrlDescription;
 
-use super::Checks;
 use super::content::words;
 use super::fetch::{Fetched, HEAD, Target, ask};
+use super::{Checks, MAX_CLOCK_SKEW};
 use crate::Error;
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -53,7 +53,7 @@ pub(super) fn caching(checks: &mut Checks, fetched: &Fetched, crl: &CrlDescripti
     let left = crl.next_update.since(now).as_secs();
     let max_age = directive("s-maxage").or_else(|| directive("max-age")).and_then(|age| age.parse::<u64>().ok());
     match (max_age, date(headers, EXPIRES)) {
-        (Some(max_age), _) if max_age.saturating_sub(age) > left => {
+        (Some(max_age), _) if max_age.saturating_sub(age) > left + MAX_CLOCK_SKEW.as_secs() => {
             let text = format!(
                 "a cache may keep it for {max_age} s, and it ends in {left} s: relying systems would be served a CRL \
                  that is over"
@@ -61,7 +61,7 @@ pub(super) fn caching(checks: &mut Checks, fetched: &Fetched, crl: &CrlDescripti
             checks.failed("caching", text);
             return;
         }
-        (None, Some(expires)) if expires > crl.next_update => {
+        (None, Some(expires)) if expires > crl.next_update.plus(MAX_CLOCK_SKEW) => {
             checks.failed("caching", format!("Expires {expires} is after nextUpdate {}", crl.next_update));
             return;
         }
