@@ -10,9 +10,11 @@
 mod data_key;
 mod issuing_ca;
 mod own_keys;
+mod people;
 mod root;
 mod root_work;
 mod token_pin;
+mod view;
 pub(crate) mod wire;
 
 pub use root_work::{PresentRoot, RootCeremony};
@@ -20,23 +22,20 @@ pub use root_work::{PresentRoot, RootCeremony};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use api::rotation::{RootWork, RootWorkDone, RotationPlan, RotationRequest, RotationStepView, RotationView};
+use api::rotation::{RootWork, RootWorkDone, RotationPlan, RotationRequest, RotationView};
 use audit::{Actor, Outcome};
 use ca::rotation::{Rotation, RotationKind, RotationState};
 use pki::Timestamp;
 use store::Versioned;
 
+use self::people::{MAX_PEOPLE, people, people_needed};
+use self::view::view;
 use crate::failure::Failure;
 use crate::service::Service;
 use crate::steps::{Point, Step};
 
 /// What later steps need of earlier ones, by name.
 pub type Facts = BTreeMap<String, String>;
-
-/// The longest name of a person that is recorded, in characters.
-const MAX_NAME: usize = 100;
-/// How many people one rotation records at most.
-const MAX_PEOPLE: usize = 16;
 
 /// A step, as it stands in a plan.
 #[derive(Clone, Copy, Debug)]
@@ -204,39 +203,6 @@ impl Drop for Claim<'_> {
 
 fn kind_of(request: &RotationRequest) -> Result<RotationKind, Failure> {
     request.kind.parse().map_err(|error: String| Failure::new(422, "rotation-kind", "No such rotation", error))
-}
-
-/// The names that were given, tidied. Names that differ only in case or spaces are one person's.
-fn people(given: &[String], needed: usize) -> Result<Vec<String>, Failure> {
-    let invalid = |rule: String| Failure::from(ra::Error::invalid("people", rule));
-    let mut names: Vec<String> = Vec::new();
-    for name in given {
-        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-        if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(invalid(format!("a person's name has 1 to {MAX_NAME} characters")));
-        }
-        if !names.iter().any(|known| known.to_lowercase() == name.to_lowercase()) {
-            names.push(name);
-        }
-    }
-    if names.len() > MAX_PEOPLE {
-        return Err(invalid(format!("{MAX_PEOPLE} people at most")));
-    }
-    if names.len() < needed {
-        let rule = match needed {
-            1 => "whoever does it is named: give --by NAME".to_owned(),
-            _ => format!(
-                "rule K6: one person alone cannot bring a CA's key into use; {needed} different people name themselves, \
-                 with --by NAME each"
-            ),
-        };
-        return Err(invalid(rule));
-    }
-    Ok(names)
-}
-
-const fn people_needed(kind: RotationKind) -> usize {
-    if kind.makes_a_ca_key() { 2 } else { 1 }
 }
 
 /// What a rotation would do; nothing is changed.
@@ -541,42 +507,4 @@ pub(crate) fn needing_people(service: &Service) -> Result<Vec<String>, Failure> 
             format!("rotation {id} is not finished: `cardinal rotate resume {id}` or `cardinal rotate back-out {id}`")
         })
         .collect())
-}
-
-fn view(rotation: &Rotation, root_work: Option<RootWork>) -> RotationView {
-    let steps = procedure(rotation.kind).map(|procedure| procedure.steps()).unwrap_or_default();
-    let steps = steps.iter().map(|plan| {
-        let record = rotation.steps.iter().find(|record| record.step == plan.name);
-        let (state, at) = match record {
-            None => ("to do", None),
-            Some(record) if record.done.is_some() => ("done", record.done),
-            Some(record) if record.failure.is_some() => ("failed", Some(record.begun)),
-            Some(record) => ("begun", Some(record.begun)),
-        };
-        RotationStepView {
-            name: plan.name.to_owned(),
-            what: plan.what.to_owned(),
-            state: state.to_owned(),
-            at: at.map(|at| at.to_string()),
-            failure: record.and_then(|record| record.failure.clone()),
-        }
-    });
-    let (state, at) = match rotation.state {
-        RotationState::Running => ("running", None),
-        RotationState::Waiting { until } => ("waiting", Some(until)),
-        RotationState::Done { at } => ("done", Some(at)),
-        RotationState::BackedOut { at } => ("backed_out", Some(at)),
-    };
-    RotationView {
-        id: rotation.id.clone(),
-        kind: rotation.kind.to_string(),
-        target: rotation.target.clone(),
-        people: rotation.people.clone(),
-        started: rotation.started.to_string(),
-        state: state.to_owned(),
-        at: at.map(|at| at.to_string()),
-        steps: steps.collect(),
-        facts: rotation.facts.clone(),
-        root_work,
-    }
 }
