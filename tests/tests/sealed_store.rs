@@ -98,10 +98,10 @@ fn a_store_of_before_is_sealed_in_the_background_and_stays_readable() {
 fn a_store_whose_data_keys_another_token_encrypted_is_not_opened() {
     isolated(async |home| {
         let deployment = Deployment::start(&home).await;
-        let record = data_keys::all(deployment.service.store.as_ref()).unwrap().remove(0);
         let site = deployment.stop().await;
         // As if the store were another deployment's: its data key is encrypted with a key that this token has not.
         let store = SledStore::open(&site.config.store.path).unwrap();
+        let record = data_keys::all(&store).unwrap().remove(0);
         let mut foreign = record.record.clone();
         foreign.encrypted[20] ^= 1;
         let mut batch = Batch::new(1);
