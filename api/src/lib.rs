@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cards;
 pub mod code;
 pub mod encoding;
+pub mod keys;
 pub mod people;
 pub mod problem;
 pub mod profiles;

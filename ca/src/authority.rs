@@ -12,6 +12,7 @@ use store::Store;
 
 use crate::Error;
 use crate::issuer::{self, IssuerRecord, IssuerState};
+use crate::known_keys::KnownKeys;
 
 /// Where relying systems find this deployment's OCSP responder, CRLs and CA certificates.
 #[derive(Clone, Debug)]
@@ -65,6 +66,8 @@ pub struct Settings {
     pub urls: PublicUrls,
     /// The organisation (O) in every subject.
     pub organization: String,
+    /// Lists of keys that others know (rule R6).
+    pub known_keys: KnownKeys,
 }
 
 /// An issuing CA key that can sign.
@@ -154,6 +157,11 @@ impl Authority {
     /// The organisation (O) in every subject.
     pub fn organization(&self) -> &str {
         &self.settings.organization
+    }
+
+    /// The lists of keys that others know.
+    pub fn known_keys(&self) -> &KnownKeys {
+        &self.settings.known_keys
     }
 
     /// The name of this server.

@@ -34,6 +34,12 @@ pub enum Error {
     /// A state that does not permit the change.
     #[error(transparent)]
     Transition(#[from] InvalidTransition),
+    /// Rules R3 to R6: the key is weak, or others know it.
+    #[error("{0}; make a new key pair and ask again")]
+    WeakKey(#[from] pki::weak_key::WeakKey),
+    /// A key that is not in the set of compromised keys.
+    #[error("the key {0} is not in the set of compromised keys; `cardinal key compromised list` shows those that are")]
+    NotCompromised(String),
     /// Rule R8: the key belongs to somebody else, to a CA, or to a revoked certificate.
     #[error("rule R8: {0}; make a new key pair and ask again")]
     KeyReuse(&'static str),

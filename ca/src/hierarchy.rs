@@ -16,7 +16,7 @@ use crate::authority::{Authority, describe};
 use crate::certificate::{CertificateId, CertificateRecord, CertificateState, Holder};
 use crate::issuer::{IssuerRecord, IssuerState, KeyLocation};
 use crate::reservation::{KeyRecord, Order};
-use crate::{Error, batch, certificate, record};
+use crate::{Error, batch, certificate, compromised, record};
 
 /// A CA that is to be.
 #[derive(Clone, Debug)]
@@ -154,6 +154,7 @@ pub fn create_root(
         return Ok((known.record, key));
     }
     let key = key(store, token, plan, actor, now)?;
+    authority.check_strength(store, key.public_key(), &plan.holder())?;
     let profile = authority.profile(plan.profile)?;
     let mut octets = [0; SerialNumber::RANDOM_OCTETS];
     random.fill(&mut octets).map_err(|_| Error::Random)?;
@@ -185,6 +186,7 @@ pub fn create_root(
     let mut first = batch(now);
     first.create(&reserved)?;
     add_ca_key(store, &mut first, plan, key.public_key())?;
+    compromised::expect_none(&mut first, &reserved.key_digest);
     record(&mut first, &reserved.audit(now, actor, Outcome::Intent, None))?;
     store.commit(first)?;
 
@@ -234,7 +236,7 @@ pub fn create_issuing_ca(
         jitter: 0.0,
         life: None,
     };
-    let reservation = authority.reserve_by(&root, profile, order, None, now, random)?;
+    let reservation = authority.reserve_by(store, &root, profile, order, None, now, random)?;
     let mut first = batch(now);
     add_ca_key(store, &mut first, plan, key.public_key())?;
     reservation.add_to(&mut first, actor, None)?;

@@ -12,10 +12,12 @@
 pub mod authority;
 pub mod ceremony;
 pub mod certificate;
+pub mod compromised;
 pub mod crl;
 pub mod error;
 pub mod hierarchy;
 pub mod issuer;
+pub mod known_keys;
 pub mod publication;
 pub mod recovery;
 pub mod reservation;
@@ -26,8 +28,10 @@ pub mod succession;
 
 pub use authority::{Authority, IssuingKey};
 pub use certificate::{CertificateId, CertificateRecord, CertificateState, Holder, InvalidTransition};
+pub use compromised::CompromisedKey;
 pub use error::Error;
 pub use issuer::{IssuerRecord, IssuerState, KeyLocation};
+pub use known_keys::KnownKeys;
 pub use reservation::{Order, Reservation, Reserved, SignFailure, Signed};
 
 use store::Batch;

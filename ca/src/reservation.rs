@@ -12,11 +12,11 @@ use pki::certificate::{PreparedCertificate, SignedCertificate, SubjectFields};
 use pki::{PublicKey, Timestamp};
 use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
-use store::{Batch, Committed, Record, Store, Table, Term};
+use store::{Batch, Committed, Record, Store, Table, Term, Versioned};
 
 use crate::authority::{Authority, IssuingKey};
 use crate::certificate::{CertificateId, CertificateRecord, CertificateState, Holder};
-use crate::{Error, certificate};
+use crate::{Error, certificate, compromised};
 
 /// Public keys that were ever certified, by digest: what makes rule R8 hold when two ask at once.
 pub const KEYS: Table = Table::new("key");
@@ -71,7 +71,16 @@ pub struct Order<'a> {
 pub struct Reservation {
     prepared: PreparedCertificate,
     record: CertificateRecord,
-    key: Option<KeyRecord>,
+    key: Option<KeyEntry>,
+}
+
+/// What the first commit says about the key: whichever of two requests comes second finds it changed.
+#[derive(Debug)]
+pub(crate) enum KeyEntry {
+    /// It was never seen.
+    New(KeyRecord),
+    /// It was, and may be certified again.
+    Known(Versioned<KeyRecord>),
 }
 
 /// A durable reservation: may be signed, once.
@@ -102,11 +111,11 @@ pub struct SignFailure {
 }
 
 impl Authority {
-    /// Takes a serial number and prepares the certificate: rule R8, profile, TBS, lint.
+    /// Takes a serial number and prepares the certificate: rules R6 and R8, profile, TBS, lint.
     ///
     /// # Errors
     /// When the key may not be used, the profile or its issuer does not permit the certificate, or the clock is behind.
-    // conformance: R8, E1, E2, E10, E11
+    // conformance: R6, R8, E1, E2, E10, E11
     pub fn reserve(
         &self,
         store: &dyn Store,
@@ -130,18 +139,21 @@ impl Authority {
         self.check_clock(store, now)?;
         let profile = self.profile(order.profile)?;
         let key = check_key(store, order.key, &order.holder)?;
-        self.reserve_by(issuer.description(), profile, order, key, now, random)
+        self.reserve_by(store, issuer.description(), profile, order, key, now, random)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what is certified, by whom, and what every decision takes")]
     pub(crate) fn reserve_by(
         &self,
+        store: &dyn Store,
         issuer: &pki::IssuerDescription,
         profile: &pki::profile::CertificateProfile,
         order: Order<'_>,
-        key: Option<KeyRecord>,
+        key: Option<KeyEntry>,
         now: Timestamp,
         random: &dyn SecureRandom,
     ) -> Result<Reservation, Error> {
+        self.check_strength(store, order.key, &order.holder)?;
         let mut octets = [0; pki::SerialNumber::RANDOM_OCTETS];
         random.fill(&mut octets).map_err(|_| Error::Random)?;
         let serial = pki::SerialNumber::from_random(octets);
@@ -185,11 +197,12 @@ fn draw_shard(shards: u16, random: &dyn SecureRandom) -> Result<Option<u16>, Err
 
 /// Rule R8: the key was not seen for somebody else, is in no other certificate, and is no CA's own.
 ///
-/// Returns the record to be written when the key is seen for the first time.
-fn check_key(store: &dyn Store, key: &PublicKey, holder: &Holder) -> Result<Option<KeyRecord>, Error> {
+/// Returns what is to be written of the key.
+fn check_key(store: &dyn Store, key: &PublicKey, holder: &Holder) -> Result<Option<KeyEntry>, Error> {
     let digest = key.digest();
     let Some(known) = store::load::<KeyRecord>(store, &digest)? else {
-        return Ok(Some(KeyRecord { digest: digest.to_vec(), holder: holder.term(), is_ca: false }));
+        let new = KeyRecord { digest: digest.to_vec(), holder: holder.term(), is_ca: false };
+        return Ok(Some(KeyEntry::New(new)));
     };
     if known.record.is_ca {
         return Err(Error::KeyReuse("the key is a CA's own"));
@@ -205,7 +218,7 @@ fn check_key(store: &dyn Store, key: &PublicKey, holder: &Holder) -> Result<Opti
             _ => return Err(Error::KeyReuse("the key has a certificate already")),
         }
     }
-    Ok(None)
+    Ok(Some(KeyEntry::Known(known)))
 }
 
 impl Reservation {
@@ -220,9 +233,12 @@ impl Reservation {
     /// When the audit record cannot be written.
     pub fn add_to(&self, batch: &mut Batch, actor: &Actor, follows: Option<&str>) -> Result<(), Error> {
         batch.create(&self.record)?;
-        if let Some(key) = &self.key {
-            batch.create(key)?;
+        match &self.key {
+            None => {}
+            Some(KeyEntry::New(key)) => batch.create(key)?,
+            Some(KeyEntry::Known(key)) => batch.update(key)?,
         }
+        compromised::expect_none(batch, &self.record.key_digest);
         let intent = self.record.audit(Timestamp::from_unix_millis(batch.at), actor, Outcome::Intent, follows);
         crate::record(batch, &intent)
     }

@@ -75,6 +75,9 @@ pub(crate) enum Command {
     /// What only the root's token can do, in a process of its own.
     #[command(subcommand)]
     Root(RootCommand),
+    /// Keys that others know: for these nobody gets a certificate.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// The audit records.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -591,6 +594,59 @@ pub(crate) enum ProbeCommand {
         /// How long everything may take, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = relying::probe::TIME.as_secs())]
         timeout: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// The set of compromised keys.
+    #[command(subcommand)]
+    Compromised(CompromisedCommand),
+    /// Show the lists of known keys that the configuration names.
+    Lists {
+        /// Read them again first.
+        #[arg(long)]
+        reload: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CompromisedCommand {
+    /// Add keys to the set, and list the certificates that hold one of them.
+    ///
+    /// Requests for these keys are refused at once. It revokes nothing: whoever must lose their certificate is in the
+    /// list that it prints.
+    Add {
+        /// Files with public keys, certificates or requests (PEM or DER), or with SHA-256 digests of
+        /// SubjectPublicKeyInfos in hexadecimal, one to a line. Never private keys.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Why they are compromised, such as "found in a public repository".
+        #[arg(long)]
+        reason: String,
+        /// Who adds them; may be given several times.
+        #[arg(long = "by", value_name = "NAME", required = true)]
+        people: Vec<String>,
+    },
+    /// List the keys in the set.
+    List,
+    /// List all certificates that hold a key of the set.
+    Certificates,
+    /// Take a key out of the set that was put there by mistake.
+    ///
+    /// Without --yes it shows the key and says what it would do.
+    Remove {
+        /// The key: the SHA-256 of its SubjectPublicKeyInfo, as `list` shows it.
+        key: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Who does it: two people.
+        #[arg(long = "by", value_name = "NAME", required = true)]
+        people: Vec<String>,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
     },
 }
 

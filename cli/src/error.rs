@@ -36,6 +36,14 @@ pub(crate) enum Error {
         /// Each, one to a line.
         text: String,
     },
+    /// What came of a file.
+    #[error("{}: {source}", path.display())]
+    OfFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Box<Error>,
+    },
     /// An argument that does not fit the others.
     #[error("{0}")]
     Usage(String),
@@ -88,6 +96,7 @@ impl Error {
     /// 5: a token refused its PIN; do not try again. 1: anything else. The list is in `cardinal --help`.
     pub(crate) fn exit_code(&self) -> ExitCode {
         let code = match self {
+            Error::OfFile { source, .. } => return source.exit_code(),
             Error::Usage(_) | Error::Config(_) | Error::Profiles { .. } => 2,
             Error::Server(error) if error.is_configuration() => 2,
             Error::Server(error) if error.is_refusal() => 3,

@@ -32,6 +32,7 @@ section! {
         limits: RawLimits = RawLimits::default(),
         policy: RawPolicyFile = RawPolicyFile::default(),
         profiles: RawProfilesFile = RawProfilesFile::default(),
+        known_keys: RawKnownKeys = RawKnownKeys::default(),
         log: RawLog = RawLog::default(),
     }
 }
@@ -96,6 +97,10 @@ section! {
     RawProfilesFile { file: String = "profiles.toml".to_owned(), }
 }
 
+section! {
+    RawKnownKeys { lists: Vec<String> = Vec::new(), }
+}
+
 /// The service's checked configuration.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -122,6 +127,8 @@ pub struct Config {
     pub policy_file: PathBuf,
     /// The file with the certificate profiles.
     pub profiles_file: PathBuf,
+    /// Files that list keys which others know (rule R6).
+    pub known_key_lists: Vec<PathBuf>,
     /// What is logged, and how.
     pub log: Log,
     document: Document,
@@ -236,6 +243,7 @@ impl Config {
             limits: Limits::check(&raw.limits, &document)?,
             policy_file: document.path("policy.file", &raw.policy.file, base)?,
             profiles_file: document.path("profiles.file", &raw.profiles.file, base)?,
+            known_key_lists: known_key_lists(&raw.known_keys, base, &document)?,
             log: Log::check(&raw.log, &document)?,
             times,
             service,
@@ -300,6 +308,19 @@ impl Config {
     fn pointer(&self, key: &str) -> String {
         format!("correct `{key}` at {}, or put the file there", self.document.place_of(key))
     }
+}
+
+fn known_key_lists(raw: &RawKnownKeys, base: &Path, document: &Document) -> Result<Vec<PathBuf>, Error> {
+    let mut lists: Vec<PathBuf> = Vec::with_capacity(raw.lists.len());
+    for (position, path) in raw.lists.iter().enumerate() {
+        let key = format!("known_keys.lists[{position}]");
+        let path = document.path(&key, path, base)?;
+        if lists.contains(&path) {
+            return Err(document.rule_error(&key, "a list stands here once", "remove one of the two"));
+        }
+        lists.push(path);
+    }
+    Ok(lists)
 }
 
 impl Service {

@@ -66,6 +66,14 @@ pub enum Error {
          backup; a new token would not have the same keys"
     )]
     TokenAway(String),
+    /// A list of known keys cannot be used.
+    #[error("the list of known keys {}: {reason}. It is named by `lists` under [known_keys]", path.display())]
+    KnownKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The store's data keys contradict themselves.
     #[error("the store's data keys cannot be used: {0}. Keep the data directory as it is, and restore the last backup")]
     DataKeys(String),
@@ -98,7 +106,7 @@ impl From<Failure> for Error {
 impl Error {
     /// Whether the configuration, or a file that it names, is wrong.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Error::Config(_) | Error::Policy(_) | Error::Profiles(_))
+        matches!(self, Error::Config(_) | Error::Policy(_) | Error::Profiles(_) | Error::KnownKeys { .. })
     }
 
     /// Whether a token refused its PIN: trying again could lock it.

@@ -124,6 +124,11 @@ impl From<ca::Error> for Failure {
             ca::Error::KeyReuse(_) => {
                 Failure::new(422, "request-refused", "The certification request is refused", detail).with_rule("R8")
             }
+            ca::Error::WeakKey(ref weak) => {
+                let rule = weak.rule();
+                Failure::new(422, "request-refused", "The certification request is refused", detail).with_rule(rule)
+            }
+            ca::Error::NotCompromised(_) => Failure::new(404, "not-found", "Not found", detail),
             ca::Error::Prepare(_) => Failure::new(422, "not-issuable", "No such certificate can be issued", detail),
             ca::Error::Transition(_) => Failure::new(409, "state", "Not possible in this state", detail),
             ca::Error::NoSuchCertificate(_) | ca::Error::NoSuchIssuer(_) => {

@@ -123,7 +123,7 @@ pub fn initialise(config: &Config, first: &FirstOrganisation, local: &str) -> Re
     let has_issuers = ca::issuer::all(store)?.iter().any(|issuer| !issuer.is_root());
     let has_root = ca::issuer::all(store)?.iter().any(ca::IssuerRecord::is_root);
     let ca_token = token(&module, &config.hsm.ca, &mut pin_files, !has_issuers)?;
-    let authority = Authority::without_keys(start::settings(config), profiles);
+    let authority = Authority::without_keys(start::settings(config)?, profiles);
     recover(store, authority.owner(), now)?;
 
     let missing = config.issuing_cas.iter().any(|ca| {

@@ -13,6 +13,7 @@ pub mod followers;
 pub mod idempotency;
 pub mod init;
 mod inventory;
+pub mod known_keys;
 pub mod metrics;
 pub mod preview;
 pub mod profiles;

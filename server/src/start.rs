@@ -29,6 +29,7 @@ use crate::data_keys::DataKeys;
 use crate::doors::{self, DoorLimits};
 use crate::error::Error;
 use crate::followers::Followers;
+use crate::known_keys;
 use crate::metrics::Metrics;
 use crate::rotation::Underway;
 use crate::routes;
@@ -64,15 +65,19 @@ pub(crate) fn rules(config: &Config) -> Result<(Policy, Arc<ProfileSet>), Error>
 }
 
 /// What the CA is told by the configuration.
-pub(crate) fn settings(config: &Config) -> Settings {
-    Settings {
+///
+/// # Errors
+/// When a list of known keys cannot be read.
+pub(crate) fn settings(config: &Config) -> Result<Settings, Error> {
+    Ok(Settings {
         owner: config.service.name.clone(),
         lease: config.times.reservation_lease,
         clock_tolerance: config.times.clock_tolerance,
         routes: config.routes(),
         urls: PublicUrls { base: config.service.public_base_url.trim_end_matches('/').to_owned() },
         organization: config.service.organisation.clone(),
-    }
+        known_keys: ca::KnownKeys::new(known_keys::load(config)?),
+    })
 }
 
 /// Opens the store, or says who has it.
@@ -149,7 +154,7 @@ fn open_service(
     let selector = TokenSelector::Label(config.hsm.ca.label.clone());
     let options = TokenOptions { sessions: config.hsm.sessions, queue: config.hsm.queue };
     let (token, _) = PinFile::new(&config.hsm.ca.pin_file).open_token(&module, &selector, options)?;
-    let authority = Authority::open(settings(&config), profiles, store.as_ref(), &token, &config.hsm.ca.label)?;
+    let authority = Authority::open(settings(&config)?, profiles, store.as_ref(), &token, &config.hsm.ca.label)?;
 
     let now = edge.clock.now();
     authority.check_clock(store.as_ref(), now)?;

@@ -4,6 +4,7 @@ mod admin;
 mod card;
 mod desk;
 mod init;
+mod key;
 mod person;
 mod probe;
 mod profile;
@@ -79,6 +80,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Probe(command) => probe::run(&context, command),
         Command::Rotate(command) => rotate::run(&context, command),
         Command::Profile(command) => profile::run(&context, &command),
+        Command::Key(command) => key::run(&context, command),
         Command::Audit(command) => admin::audit(&context, &command),
         Command::Backup { file } => admin::backup(&context, &file),
         Command::VerifyBackup { file } => store::verify(&context, &file),

@@ -60,6 +60,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/audit", get(audit_records))
         .route("/profiles", get(show_profiles))
         .route("/profiles/preview", post(preview_profile))
+        .merge(super::keys::router())
         .merge(super::rotations::router())
         .fallback(async || Failure::new(404, "not-found", "Not found", "there is no such call on this socket"))
         .with_state(service)

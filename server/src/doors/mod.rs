@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod api;
 mod download;
+mod keys;
 pub mod operations;
 pub mod public;
 mod rotations;

@@ -74,10 +74,13 @@ fn issue<O: Operation>(
         pki::request::check_request(bytes).map_err(|refusal| ra::Error::Request { purpose, refusal })
     };
     let repeatable = &request.repeatable;
+    // Once, and not with each attempt to commit: the proof that an RSA modulus is sound takes milliseconds.
+    let authentication = check(&request.body.authentication.0, "authentication")?;
+    let signing = check(&request.body.signing.0, "signing")?;
     let (committed, begun) = service.commit(|now| {
         let pair = PairRequest {
-            authentication: check(&request.body.authentication.0, "authentication")?,
-            signing: check(&request.body.signing.0, "signing")?,
+            authentication: authentication.clone(),
+            signing: signing.clone(),
             possession: request.body.possession.as_ref().map(|signature| signature.0.clone()),
         };
         let mut begun = begin(&request.permit, pair, now)?;
