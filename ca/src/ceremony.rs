@@ -21,7 +21,7 @@ use store::{Batch, Store};
 
 use crate::authority::{Authority, PublicUrls, describe_certificate};
 use crate::certificate::{self, CertificateId, CertificateRecord, CertificateState, Holder};
-use crate::{Error, record};
+use crate::{Error, compromised, record};
 
 /// What kind of certificate the root signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,8 @@ impl Certification {
 }
 
 /// Takes a serial number for a certificate of the root, and writes the digest of what is to be signed into the first
-/// commit.
+/// commit. Whether the key is
+/// in the set of compromised keys is asked where it is claimed for a CA ([`crate::hierarchy::claim_ca_key`]).
 ///
 /// # Errors
 /// When the certificate is not possible, or the record cannot be written.
@@ -157,6 +158,7 @@ pub fn reserve(
     now: Timestamp,
     random: &dyn SecureRandom,
 ) -> Result<Certification, Error> {
+    authority.check_key_itself(wanted.key, &holder)?;
     let mut octets = [0; SerialNumber::RANDOM_OCTETS];
     random.fill(&mut octets).map_err(|_| Error::Random)?;
     let mut certification = Certification {
@@ -192,6 +194,7 @@ pub fn reserve(
         },
     };
     batch.create(&reserved)?;
+    compromised::expect_none(batch, &reserved.key_digest);
     record(batch, &reserved.audit(now, actor, Outcome::Intent, follows))?;
     Ok(certification)
 }

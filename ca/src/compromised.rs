@@ -8,7 +8,8 @@
 
 use audit::{Actor, AuditRecord, Outcome};
 use data_encoding::HEXLOWER;
-use pki::{KeyType, Timestamp};
+use pki::weak_key::WeakKey;
+use pki::{KeyType, PublicKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Batch, Expect, Record, Store, Table, Term, Versioned};
 
@@ -17,6 +18,9 @@ use crate::{Error, batch, record};
 
 /// Compromised keys, by the SHA-256 of the SubjectPublicKeyInfo.
 pub const COMPROMISED_KEYS: Table = Table::new("compromised_key");
+
+/// Keys that were taken out of the set again, by digest and time.
+pub const REMOVED_KEYS: Table = Table::new("compromised_key_removed");
 
 /// No more keys are added in one commit: their audit record names each.
 pub const PORTION: usize = 200;
@@ -58,12 +62,46 @@ impl Record for CompromisedKey {
     }
 }
 
+/// A key that was taken out of the set again: who did it, and what was there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedKey {
+    /// What was in the set.
+    pub key: CompromisedKey,
+    /// Why it was taken out.
+    pub reason: String,
+    /// The people who took it out, as they named themselves.
+    pub people: Vec<String>,
+    /// When.
+    pub removed: Timestamp,
+}
+
+impl Record for RemovedKey {
+    const TABLE: Table = REMOVED_KEYS;
+    const SCHEMA: u8 = 1;
+
+    fn key(&self) -> Vec<u8> {
+        [self.key.digest.as_slice(), &self.removed.unix_millis().to_be_bytes()].concat()
+    }
+
+    fn terms(&self) -> Vec<Term> {
+        Vec::new()
+    }
+}
+
 /// The entry of this key, if it is in the set.
 ///
 /// # Errors
 /// The store's.
 pub fn find(store: &dyn Store, digest: &[u8]) -> Result<Option<Versioned<CompromisedKey>>, Error> {
     Ok(store::load(store, digest)?)
+}
+
+/// Refuses a key that is in the set.
+pub(crate) fn refuse(store: &dyn Store, key: &PublicKey) -> Result<(), Error> {
+    match find(store, &key.digest())? {
+        None => Ok(()),
+        Some(_) => Err(WeakKey::Compromised.into()),
+    }
 }
 
 /// Makes a batch depend on the key's not being in the set.
@@ -115,6 +153,12 @@ pub fn remove(
     let known = find(store, digest)?.ok_or_else(|| Error::NotCompromised(HEXLOWER.encode(digest)))?;
     let mut removing = batch(now);
     removing.delete(&known);
+    removing.put_record(&RemovedKey {
+        key: known.record.clone(),
+        reason: reason.to_owned(),
+        people: people.to_vec(),
+        removed: now,
+    })?;
     let act = AuditRecord::new(now, actor.clone(), "key.not_compromised", Outcome::Done)
         .on("key", known.record.name())
         .fact("reason", reason)

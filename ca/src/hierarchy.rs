@@ -124,8 +124,9 @@ pub fn ca_holder(id: &str) -> Holder {
 /// Writes a key down as a CA's own, so that nobody else gets a certificate for it (rule R8).
 ///
 /// # Errors
-/// When it was seen for somebody else.
+/// When it was seen for somebody else, or is in the set of compromised keys (rule R6).
 pub fn claim_ca_key(store: &dyn Store, batch: &mut Batch, holder: &Holder, key: &PublicKey) -> Result<(), Error> {
+    compromised::refuse(store, key)?;
     let wanted = KeyRecord { digest: key.digest().to_vec(), holder: holder.term(), is_ca: true };
     match store::load::<KeyRecord>(store, &key.digest())? {
         None => Ok(batch.create(&wanted)?),

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pki::PublicKey;
-use pki::weak_key::list::KeyLists;
-use pki::weak_key::{self, WeakKey};
+use pki::weak_key::{self, list::KeyLists};
 use store::Store;
 
 use crate::authority::Authority;
@@ -37,20 +36,22 @@ impl KnownKeys {
 impl Authority {
     /// Refuses a key that is weak, or that others know.
     ///
-    /// A person's or a station's key comes in a request, and a checked request has passed rows R3 to R5 already; what the
-    /// service makes for itself comes in none.
-    ///
     /// # Errors
     /// [`Error::WeakKey`] with the row, or the store's.
     // conformance: R3, R4, R5, R6
     pub(crate) fn check_strength(&self, store: &dyn Store, key: &PublicKey, holder: &Holder) -> Result<(), Error> {
+        self.check_key_itself(key, holder)?;
+        compromised::refuse(store, key)
+    }
+
+    /// The same without the set of compromised keys.
+    ///
+    /// A person's or a station's key comes in a request, and a checked request has passed rows R3 to R5 already; what the
+    /// service makes for itself comes in none.
+    pub(crate) fn check_key_itself(&self, key: &PublicKey, holder: &Holder) -> Result<(), Error> {
         if matches!(holder, Holder::Service { .. }) {
             weak_key::check(key)?;
         }
-        self.known_keys().lists().check(key)?;
-        match compromised::find(store, &key.digest())? {
-            None => Ok(()),
-            Some(_) => Err(WeakKey::Compromised.into()),
-        }
+        Ok(self.known_keys().lists().check(key)?)
     }
 }

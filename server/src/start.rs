@@ -64,6 +64,11 @@ pub(crate) fn rules(config: &Config) -> Result<(Policy, Arc<ProfileSet>), Error>
     Ok((policy, Arc::new(profiles)))
 }
 
+/// Where relying systems find what is published.
+pub(crate) fn public_urls(config: &Config) -> PublicUrls {
+    PublicUrls { base: config.service.public_base_url.trim_end_matches('/').to_owned() }
+}
+
 /// What the CA is told by the configuration.
 ///
 /// # Errors
@@ -74,7 +79,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, Error> {
         lease: config.times.reservation_lease,
         clock_tolerance: config.times.clock_tolerance,
         routes: config.routes(),
-        urls: PublicUrls { base: config.service.public_base_url.trim_end_matches('/').to_owned() },
+        urls: public_urls(config),
         organization: config.service.organisation.clone(),
         known_keys: ca::KnownKeys::new(known_keys::load(config)?),
     })

@@ -67,7 +67,7 @@ impl PresentRoot {
             token,
             pin_file,
             profiles,
-            urls: start::settings(config).urls,
+            urls: start::public_urls(config),
             organisation: config.service.organisation.clone(),
             common_names,
         })
