@@ -1,28 +1,60 @@
 //! Who calls: a station by its TLS certificate, an operator by a session; and the authorised request, which is the only
 //! way to the domain.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use audit::Target;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use ca::certificate::{self, CertificateState, Holder};
+use ca::certificate::{self, CertificateId, CertificateRecord, CertificateState, Holder};
 use data_encoding::BASE64URL_NOPAD;
 use http::request::Parts;
 use pki::certificate::ParsedCertificate;
 use ra::policy::operation::Operation;
 use ra::policy::{self, On, Operator, Permit};
 use ra::{enrolment, session};
+use store::Store;
 
 use crate::failure::Failure;
 use crate::idempotency::{Call, Repeatable, Reply};
 use crate::service::Service;
 
-/// The client's certificate of a TLS connection, DER; put into each request by the door.
+/// The client's certificate of a TLS connection, read once for all of its requests; put into each by the door.
 #[derive(Clone, Debug)]
-pub struct PeerCertificate(pub Option<Arc<[u8]>>);
+pub struct PeerCertificate(Option<Arc<Peer>>);
+
+#[derive(Debug)]
+struct Peer {
+    /// `None` when it cannot be read.
+    parsed: Option<ParsedCertificate>,
+    /// Which one of ours it was found to be. What is recorded of it is looked at anew for each request.
+    id: OnceLock<CertificateId>,
+}
+
+impl PeerCertificate {
+    /// From DER, if the client showed a certificate.
+    pub fn new(der: Option<&[u8]>) -> Self {
+        let peer = |der| Peer { parsed: ParsedCertificate::from_der(der).ok(), id: OnceLock::new() };
+        PeerCertificate(der.map(|der| Arc::new(peer(der))))
+    }
+}
+
+impl Peer {
+    /// Its record as it is now, if it is one of ours.
+    fn record(&self, store: &dyn Store, shown: &ParsedCertificate) -> Result<Option<CertificateRecord>, ca::Error> {
+        if let Some(id) = self.id.get() {
+            let record = certificate::load(store, id)?.record;
+            return Ok(record.der.as_deref().is_some_and(|der| der == shown.der()).then_some(record));
+        }
+        let found = certificate::find(store, shown, shown.der())?;
+        if let Some(record) = &found {
+            let _ = self.id.set(record.id.clone());
+        }
+        Ok(found)
+    }
+}
 
 /// A station whose certificate was good when this request came in.
 #[derive(Clone, Debug)]
@@ -39,7 +71,7 @@ pub async fn require_station(State(service): State<Arc<Service>>, mut request: R
             "this door is for enrolled stations: enrol with a code from `cardinal station enrol`, then connect with the \
              station's certificate",
         )),
-        Some(der) => service.run(move |service| station(service, &der)).await,
+        Some(peer) => service.run(move |service| station(service, &peer)).await,
     };
     match station {
         Ok(station) => {
@@ -50,13 +82,15 @@ pub async fn require_station(State(service): State<Arc<Service>>, mut request: R
     }
 }
 
-fn station(service: &Service, der: &[u8]) -> Result<StationIdentity, Failure> {
+fn station(service: &Service, peer: &Peer) -> Result<StationIdentity, Failure> {
     let refuse = |status: u16, detail: &str| {
         Failure::new(status, "client-certificate", "The client certificate is not accepted", detail)
     };
     let store = service.store.as_ref();
-    let parsed = ParsedCertificate::from_der(der).map_err(|_| refuse(401, "the client certificate cannot be read"))?;
-    let Some(record) = certificate::find(store, &parsed, der)? else {
+    let Some(shown) = &peer.parsed else {
+        return Err(refuse(401, "the client certificate cannot be read"));
+    };
+    let Some(record) = peer.record(store, shown)? else {
         return Err(refuse(401, "the client certificate is not one of this deployment"));
     };
     match record.state {

@@ -2,8 +2,15 @@
 //!
 //! A key belongs to station, operator, method and path, and is bound to the body's digest. It is kept for a day; while
 //! its first use is under way the answer is 409, with another body 422, and after that the same answer as the first time.
+//!
+//! Certificates that an answer shows are in the store already, and never change there: they are not kept a second time,
+//! but put in from their records when the answer is given again.
+
+use std::ops::Range;
 
 use axum::response::{IntoResponse, Response};
+use ca::certificate::{self, CertificateId, CertificateRecord};
+use data_encoding::BASE64;
 use http::{HeaderValue, StatusCode, header};
 use pki::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -38,6 +45,20 @@ pub(crate) enum Remembrance {
         #[serde(with = "serde_bytes")]
         body: Vec<u8>,
     },
+    /// Answered with a body that shows certificates.
+    Showing {
+        status: u16,
+        body: Vec<Piece>,
+    },
+}
+
+/// A piece of a body.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Piece {
+    /// As it stands.
+    Text(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The DER of this certificate, in base64.
+    Certificate(CertificateId),
 }
 
 impl Record for Remembered {
@@ -64,15 +85,69 @@ pub struct Reply {
     pub status: u16,
     /// The body.
     pub body: Vec<u8>,
+    /// Where the body shows certificates that are in the store, in order.
+    shown: Vec<(Range<usize>, CertificateId)>,
 }
 
 impl Reply {
+    /// A status without a body.
+    pub fn empty(status: u16) -> Self {
+        Reply { status, body: Vec::new(), shown: Vec::new() }
+    }
+
     /// A value as JSON.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn json(status: u16, value: &impl Serialize) -> Result<Self, Failure> {
-        Ok(Reply { status, body: serde_json::to_vec(value).map_err(Failure::internal)? })
+        Ok(Reply { status, body: serde_json::to_vec(value).map_err(Failure::internal)?, shown: Vec::new() })
+    }
+
+    /// Says that these certificates may be shown in the body: where they are, they need not be kept with the answer. They
+    /// must be in the store as soon as the answer is.
+    pub fn showing<'a>(mut self, records: impl IntoIterator<Item = &'a CertificateRecord>) -> Self {
+        let text = std::str::from_utf8(&self.body).unwrap_or_default();
+        for record in records {
+            let Some(der) = record.der.as_deref().map(|der| BASE64.encode(der)) else { continue };
+            if let Some(at) = text.find(&der) {
+                self.shown.push((at..at + der.len(), record.id.clone()));
+            }
+        }
+        self.shown.sort_by_key(|(place, _)| place.start);
+        self
+    }
+
+    /// What is kept of it.
+    fn remembrance(&self) -> Remembrance {
+        if self.shown.is_empty() {
+            return Remembrance::Answered { status: self.status, body: self.body.clone() };
+        }
+        let (mut body, mut from) = (Vec::new(), 0);
+        for (place, id) in &self.shown {
+            body.push(Piece::Text(self.body[from..place.start].to_vec()));
+            body.push(Piece::Certificate(id.clone()));
+            from = place.end;
+        }
+        body.push(Piece::Text(self.body[from..].to_vec()));
+        Remembrance::Showing { status: self.status, body }
+    }
+
+    /// The answer, as it was given the first time.
+    fn again(store: &dyn Store, status: u16, pieces: Vec<Piece>) -> Result<Self, Failure> {
+        let mut body = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => body.extend(text),
+                Piece::Certificate(id) => {
+                    let record = certificate::load(store, &id)?.record;
+                    let der = record.der.ok_or_else(|| {
+                        Failure::internal(format!("an answer shows the certificate {id}, which was never signed"))
+                    })?;
+                    body.extend(BASE64.encode(&der).into_bytes());
+                }
+            }
+        }
+        Ok(Reply { status, body, shown: Vec::new() })
     }
 }
 
@@ -154,7 +229,8 @@ impl Repeatable {
                         let detail = "the first request with this Idempotency-Key is still under way; ask again";
                         Err(Failure::new(409, "in-flight", "Still under way", detail).with_retry_after(1))
                     }
-                    Remembrance::Answered { status, body } => Ok(Err(Reply { status, body })),
+                    Remembrance::Answered { status, body } => Ok(Err(Reply { status, body, shown: Vec::new() })),
+                    Remembrance::Showing { status, body } => Reply::again(store, status, body).map(Err),
                 };
             }
             expired => expired,
@@ -187,7 +263,7 @@ impl Repeatable {
     /// When the row cannot be written.
     pub fn answer(&self, batch: &mut Batch, reply: &Reply) -> Result<(), Failure> {
         let Some(key) = &self.key else { return Ok(()) };
-        Self::first_write(key, batch, Remembrance::Answered { status: reply.status, body: reply.body.clone() })
+        Self::first_write(key, batch, reply.remembrance())
     }
 
     /// Into the first of several commits: the call is under way.
@@ -205,8 +281,7 @@ impl Repeatable {
     /// When the row cannot be written.
     pub fn finish(&self, batch: &mut Batch, reply: &Reply) -> Result<(), Failure> {
         let Some(key) = &self.key else { return Ok(()) };
-        let outcome = Remembrance::Answered { status: reply.status, body: reply.body.clone() };
-        Ok(batch.put_record(&Self::remembered(key, outcome))?)
+        Ok(batch.put_record(&Self::remembered(key, reply.remembrance()))?)
     }
 
     /// Into the commit that undoes a call: it may be tried again with the same key.

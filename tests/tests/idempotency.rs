@@ -138,6 +138,47 @@ fn a_confirmation_that_is_sent_again_gets_the_same_answer() {
     });
 }
 
+/// All that is kept for repetition.
+fn kept(world: &World) -> Vec<Vec<u8>> {
+    let store = world.service.store.as_ref();
+    let rows = store.range(store::Table::new("idempotency"), b"", None, 1000).unwrap();
+    rows.into_iter().map(|row| row.value).collect()
+}
+
+#[test]
+fn an_answer_is_the_same_after_what_it_shows_has_changed_and_certificates_are_not_kept_twice() {
+    isolated(async |home| {
+        let world = World::new(&home).await;
+        let card = world.allocated(&world.person().await).await;
+        let begun = begin(&card, "one");
+        let pending = world.issuer.send(begun.clone()).await.expect(201);
+        let issuance: IssuanceView = pending.read();
+        let path = format!("/issuances/{}/confirmation", issuance.id);
+        let confirmation = post(&path, &card.confirmation(&issuance)).key("two");
+        let confirmed = world.station.send(confirmation.clone()).await.expect(200);
+        let hold = HoldRequest { reason: "investigation".to_owned() };
+        let suspension = post(&format!("/cards/{}/suspend", card.serial), &hold).key("three");
+        let suspended: CardStatusReply = world.issuer.send(suspension.clone()).await.expect(200).read();
+        world.issuer.cancel(&card, "lost").await;
+
+        let world = world.restart().await;
+        assert_eq!(world.issuer.send(begun).await.expect(201).body, pending.body);
+        assert_eq!(world.station.send(confirmation).await.expect(200).body, confirmed.body);
+        let again: CardStatusReply = world.issuer.send(suspension).await.expect(200).read();
+        assert_eq!(again.card, suspended.card);
+
+        let rows = kept(&world);
+        let holds = |text: &str| rows.iter().any(|row| row.windows(text.len()).any(|part| part == text.as_bytes()));
+        for view in [&issuance.authentication, &issuance.signing] {
+            let shown = serde_json::to_value(view).unwrap();
+            let (certificate, serial) = (shown["certificate"].as_str().unwrap(), shown["serial"].as_str().unwrap());
+            // That the search finds what is there.
+            assert!(holds(serial));
+            assert!(!holds(certificate), "a certificate is kept with an answer");
+        }
+    });
+}
+
 #[test]
 fn a_key_that_is_none_is_refused() {
     isolated(async |home| {

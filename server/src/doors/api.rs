@@ -147,7 +147,7 @@ pub async fn run(
                 Err(_) => return None,
             };
             let peer = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let peer = PeerCertificate(peer.map(|der| Arc::from(der.as_ref())));
+            let peer = PeerCertificate::new(peer.map(|der| der.as_ref()));
             Some((stream, router.layer(Extension(peer))))
         })
     };

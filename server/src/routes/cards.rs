@@ -103,7 +103,10 @@ fn change<O: Operation, T>(
         Ok(request) => service.reply_with_commit(
             &request.repeatable,
             |now| decide(&request.permit, &request.body, &card.serial, now),
-            |changed| Reply::json(200, &views::card(service.store.as_ref(), &changed.card, &changed.certificates)?),
+            |changed| {
+                let view = views::card(service.store.as_ref(), &changed.card, &changed.certificates)?;
+                Ok(Reply::json(200, &view)?.showing(&changed.certificates))
+            },
         )?,
     };
     // What is kept for repetition is the card; how far the change has come is told as it is now.

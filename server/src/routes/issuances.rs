@@ -96,8 +96,8 @@ fn issue<O: Operation>(
         service.steps.done(Step::Signed);
         service.commit(|now| {
             let (mut batch, moved) = signed.finish(service.store.as_ref(), now)?;
-            let view = views::issuance(&moved.issuance, [&moved.authentication, &moved.signing]);
-            let reply = Reply::json(201, &view)?;
+            let certificates = [&moved.authentication, &moved.signing];
+            let reply = Reply::json(201, &views::issuance(&moved.issuance, certificates))?.showing(certificates);
             repeatable.finish(&mut batch, &reply)?;
             Ok((batch, reply))
         })
@@ -211,8 +211,8 @@ pub(super) async fn confirm(
                     Ok(decided)
                 },
                 |moved| {
-                    let view = views::issuance(&moved.issuance, [&moved.authentication, &moved.signing]);
-                    Reply::json(200, &view)
+                    let certificates = [&moved.authentication, &moved.signing];
+                    Ok(Reply::json(200, &views::issuance(&moved.issuance, certificates))?.showing(certificates))
                 },
             )?;
             service.steps.done(Step::Confirmed);

@@ -107,7 +107,7 @@ pub(super) async fn close(State(service): State<Arc<Service>>, caller: Caller) -
             caller.operator(service)?;
             let token = caller.token()?;
             service.commit(|now| Ok((session::close(service.store.as_ref(), &token, now)?, ())))?;
-            Ok(Reply { status: 204, body: Vec::new() })
+            Ok(Reply::empty(204))
         })
         .await
 }

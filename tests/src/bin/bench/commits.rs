@@ -36,7 +36,7 @@ const ROWS: [Shape; 5] = [
     Shape(ISSUANCE, [(340, 1), (340, 1)]),
     Shape(CERTIFICATE, [(390, 5), (1160, 6)]),
     Shape(CERTIFICATE, [(390, 5), (1160, 6)]),
-    Shape(REPLY, [(130, 2), (2830, 1)]),
+    Shape(REPLY, [(164, 2), (970, 1)]),
 ];
 /// Rows of the first commit alone: the keys' digests.
 const FIRST: [(Table, usize); 2] = [(KEY, 77), (KEY, 77)];
