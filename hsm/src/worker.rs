@@ -13,6 +13,9 @@ use crate::connection::Connection;
 use crate::error::{Fault, ReturnCode};
 use crate::login::Access;
 
+/// How many sessions an operation gets in place of lost ones.
+const RENEWALS: u32 = 2;
+
 pub(crate) type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 pub(crate) struct Worker {
@@ -48,26 +51,30 @@ impl Worker {
     }
 
     /// Runs an operation. When the token or the session is lost, it gets a new session, logs in again, and runs once
-    /// more; `operation` must be such that this does no harm, even if the first run did its work.
+    /// more; where that session is lost too, as when the token closes all of them at once while another worker opens its
+    /// own, one last time. `operation` must be such that this does no harm, even if an earlier run did its work.
     pub(crate) fn run<T>(
         &mut self,
         mut operation: impl FnMut(&mut Connection, &str) -> Result<T, Fault>,
     ) -> Result<T, Error> {
         let access = Arc::clone(&self.access);
         let token = access.label();
-        let fault = match operation(self.connection()?, token) {
-            Ok(value) => return Ok(value),
-            Err(fault) => fault,
-        };
-        self.state = state_after(&fault);
-        let Some(code) = fault.code().filter(|code| is_lost(*code)) else {
-            return Err(fault.named(token));
-        };
-        tracing::warn!(token, code = %ReturnCode(code), "the session is lost; opening another");
-        operation(self.connection()?, token).map_err(|fault| {
+        let mut renewals = 0;
+        loop {
+            let fault = match operation(self.connection()?, token) {
+                Ok(value) => return Ok(value),
+                Err(fault) => fault,
+            };
             self.state = state_after(&fault);
-            if fault.code().is_some_and(is_lost) { fault.lost(token) } else { fault.named(token) }
-        })
+            let Some(code) = fault.code().filter(|code| is_lost(*code)) else {
+                return Err(fault.named(token));
+            };
+            if renewals == RENEWALS {
+                return Err(fault.lost(token));
+            }
+            renewals += 1;
+            tracing::warn!(token, code = %ReturnCode(code), "the session is lost; opening another");
+        }
     }
 
     fn connection(&mut self) -> Result<&mut Connection, Error> {

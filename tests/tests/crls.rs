@@ -526,6 +526,24 @@ fn a_crl_file_that_was_changed_is_not_served_and_made_anew() {
     });
 }
 
+// conformance: C6
+#[test]
+fn numbers_rise_over_a_clock_that_is_set_back_and_nothing_is_signed_far_behind() {
+    isolated(async |home| {
+        let world = World::new(&home).await;
+        let tolerance = world.config.times.clock_tolerance;
+        let number = |reply: CrlReply| reply.crls.first().expect("one CRL").number;
+        let before = number(publish(&world, "authentication", false).await);
+        world.clock.set_back(tolerance - Duration::from_secs(1));
+        let after = number(publish(&world, "authentication", false).await);
+        assert!(after > before, "{after} after {before}");
+        world.clock.set_back(2 * tolerance);
+        let ask = Ask::post("/crls").json(&CrlRequest { name: Some("authentication".to_owned()), delta: false });
+        world.admin().send(ask).await.refused(503, "clock");
+        assert_eq!(fetch(&world, "authentication-1.crl").await.description().number, pki::crl::CrlNumber::from(after));
+    });
+}
+
 #[test]
 fn what_cannot_be_published_is_refused_with_the_remedy() {
     isolated(async |home| {
