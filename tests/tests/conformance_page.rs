@@ -41,7 +41,7 @@ fn is_row(word: &str) -> bool {
         && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The rows that a file's tests name: `// conformance: R1, R2`, also in the midst of a comment.
+/// The rows that a file's tests name in their comments, after the word that marks them.
 fn rows_in(text: &str) -> BTreeSet<&str> {
     let comments = text.lines().map(str::trim_start).filter(|line| line.starts_with("//"));
     let named = comments.filter_map(|line| line.split_once("conformance:")).flat_map(|(_, rest)| {
