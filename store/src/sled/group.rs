@@ -151,24 +151,28 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Makes the writes part of the group; later ones of the same key count.
+    /// Makes the writes part of the group; later ones of the same key count, and what stays as it is does not.
     fn take(&mut self, writes: Writes, state: State) -> Result<(), Error> {
-        let mut last = BTreeMap::new();
+        let mut last: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
         last.extend(writes);
         let mut sum = self.state.sum;
-        let mut before = Vec::with_capacity(last.len());
-        for (key, entry) in &last {
-            let old = self.entry(key)?;
+        let mut changes = Vec::with_capacity(last.len());
+        for (key, entry) in last {
+            let old = self.entry(&key)?;
+            // Most index terms of a row outlive its change.
+            if old.as_deref() == entry.as_deref() {
+                continue;
+            }
             if let Some(old) = &old {
-                sum.remove(key, old);
+                sum.remove(&key, old);
             }
-            if let Some(entry) = entry {
-                sum.add(key, entry);
+            if let Some(entry) = &entry {
+                sum.add(&key, entry);
             }
-            before.push(old);
+            changes.push((key, entry, old));
         }
         // From here on nothing can fail, so that a batch is never taken in half.
-        for ((key, entry), old) in last.into_iter().zip(before) {
+        for (key, entry, old) in changes {
             if matches!(key[0], layout::ROW | FEED | AUDIT | OUTBOX) {
                 self.touched.insert(key.clone());
             }

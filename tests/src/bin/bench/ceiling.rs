@@ -1,5 +1,9 @@
 //! What cannot be left out of issuing a pair of certificates, each part measured alone in the same run: two signatures by
 //! the token, two requests verified, both signatures checked, and the two durable commits that the pair shares.
+//!
+//! Commits are the cheaper the more of them share a flush. What counts is a crowd of as many writers as there are
+//! stations, all of which are always waiting for the store: the service's stations also wait for the token, so that its
+//! groups are smaller, and what a commit costs it more is the service's own and not the ceiling's.
 
 use std::time::Duration;
 
@@ -68,7 +72,8 @@ impl Ceiling {
         let microseconds = |sample: &Sample| sample.bench().as_secs_f64() * 1e6;
         let what = format!(
             "what {} processors could issue if a pair took only 2 x (token signature {:.0} µs + request verification \
-             {:.0} µs + signature check {:.0} µs) + its two durable commits {:.0} µs of processor time",
+             {:.0} µs + signature check {:.0} µs) + its two durable commits {:.0} µs of processor time, as 16 writers make \
+             them who share flushes and do nothing else",
             processors(),
             microseconds(&self.sign),
             microseconds(&self.request),

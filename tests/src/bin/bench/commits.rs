@@ -27,16 +27,17 @@ const TERMS: [Index; 6] = [
     Index::new("six"),
 ];
 
-/// A row that both commits of an issuance write: its table, and its octets and index terms after each.
-struct Shape(Table, [(usize, usize); 2]);
+/// A row that both commits of an issuance write: its table, its octets and index terms after each, and how many of the
+/// terms the second commit leaves as they are.
+struct Shape(Table, [(usize, usize); 2], usize);
 
 /// What the two commits of a pair put into the store: the sizes are those of rows that the service wrote.
 const ROWS: [Shape; 5] = [
-    Shape(CARD, [(150, 1), (150, 1)]),
-    Shape(ISSUANCE, [(340, 1), (340, 1)]),
-    Shape(CERTIFICATE, [(390, 5), (1160, 6)]),
-    Shape(CERTIFICATE, [(390, 5), (1160, 6)]),
-    Shape(REPLY, [(164, 2), (970, 1)]),
+    Shape(CARD, [(150, 1), (150, 1)], 1),
+    Shape(ISSUANCE, [(340, 1), (340, 1)], 1),
+    Shape(CERTIFICATE, [(390, 5), (1160, 6)], 4),
+    Shape(CERTIFICATE, [(390, 5), (1160, 6)], 4),
+    Shape(REPLY, [(164, 2), (970, 1)], 1),
 ];
 /// Rows of the first commit alone: the keys' digests.
 const FIRST: [(Table, usize); 2] = [(KEY, 77), (KEY, 77)];
@@ -53,17 +54,20 @@ fn issue(store: &SledStore, random: &SystemRandom) {
         octets
     };
     let keys: Vec<Vec<u8>> = ROWS.iter().map(|_| fresh()).collect();
+    let kept: Vec<Vec<Vec<u8>>> = ROWS.iter().map(|Shape(_, _, kept)| (0..*kept).map(|_| fresh()).collect()).collect();
     let mut version = None;
     for commit in 0..2 {
         let mut batch = Batch::new(1);
-        for (Shape(table, shapes), key) in ROWS.iter().zip(&keys) {
+        for ((Shape(table, shapes, _), key), kept) in ROWS.iter().zip(&keys).zip(&kept) {
             let (octets, terms) = shapes[commit];
             let (table, key) = (*table, key.clone());
             batch.expect.push(match version {
                 None => Expect::Absent { table, key: key.clone() },
                 Some(version) => Expect::Version { table, key: key.clone(), version },
             });
-            let terms = TERMS[..terms].iter().map(|index| Term::new(*index, fresh())).collect();
+            let term = |place: usize| kept.get(place).cloned().unwrap_or_else(fresh);
+            let terms =
+                TERMS[..terms].iter().enumerate().map(|(place, index)| Term::new(*index, term(place))).collect();
             batch.put.push(Put { table, key, value: Some(vec![7; octets]), terms });
         }
         if commit == 0 {
