@@ -13,6 +13,7 @@ pub mod key;
 pub mod lint;
 pub mod name;
 pub mod ocsp;
+mod oid;
 pub mod pem;
 pub mod profile;
 pub mod reason;

@@ -113,6 +113,11 @@ fn check_primitive(element: Element<'_>) -> Result<(), &'static str> {
         0x06 => match content {
             [] => Err("an OBJECT IDENTIFIER is empty"),
             [.., last] if last & 0x80 != 0 => Err("an OBJECT IDENTIFIER is cut short"),
+            // X.690 8.19.2: the leading octet of a number is not 80.
+            [0x80, ..] => Err("a number of an OBJECT IDENTIFIER is not in its shortest form"),
+            _ if content.windows(2).any(|pair| pair[0] & 0x80 == 0 && pair[1] == 0x80) => {
+                Err("a number of an OBJECT IDENTIFIER is not in its shortest form")
+            }
             _ => Ok(()),
         },
         // SEQUENCE and SET are constructed, always.
@@ -141,11 +146,16 @@ mod tests {
             (&[0x30, 0x00, 0x00], "follows"),
             (&[0x31, 0x06, 0x02, 0x01, 0x02, 0x02, 0x01, 0x01], "order"),
             (&[0x30, 0x03, 0x02, 0x05, 0x00], "cut"),
+            (&[0x06, 0x03, 0x2a, 0x80, 0x00], "shortest"),
+            (&[0x06, 0x03, 0x80, 0x2a, 0x00], "shortest"),
+            (&[0x06, 0x04, 0x2a, 0x01, 0x80, 0x01], "shortest"),
+            (&[0x06, 0x02, 0x2a, 0x81], "cut"),
         ] {
             let rule = check(bytes).unwrap_err();
             assert!(rule.contains(why), "{bytes:02x?}: {rule}");
         }
         assert!(check(&[0x31, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x02]).is_ok());
+        assert!(check(&[0x06, 0x04, 0x2a, 0x81, 0x80, 0x00]).is_ok(), "80 inside a number is its middle");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use const_oid::db::rfc5280;
 use der::flagset::FlagSet;
 use x509_cert::ext::pkix::{KeyUsage as KeyUsageExtension, KeyUsages};
 
-use crate::KeyType;
+use crate::{KeyType, oid};
 
 /// `KeyUsage ::= BIT STRING { digitalSignature (0) … decipherOnly (8) }`: what a key may be used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -171,7 +171,7 @@ pub fn fit_for(extended: ObjectIdentifier) -> KeyUsage {
 pub fn extended_key_usage_from_name(name: &str) -> Option<ObjectIdentifier> {
     match EXTENDED_KEY_USAGES.iter().find(|(known, _)| *known == name) {
         Some((_, oid)) => Some(*oid),
-        None => ObjectIdentifier::new(name).ok(),
+        None => oid::parse(name).ok(),
     }
 }
 

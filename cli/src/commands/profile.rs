@@ -117,7 +117,6 @@ fn preview(context: &Context, args: &PreviewArgs) -> Result<(), Error> {
     for (name, value) in &args.fields {
         fields.entry(name.clone()).or_default().push(value.clone());
     }
-    let stem = |path: &std::path::PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let request = PreviewRequest {
         profile: args.name.clone(),
         key: read(&args.key)?.into(),
@@ -126,7 +125,7 @@ fn preview(context: &Context, args: &PreviewArgs) -> Result<(), Error> {
         person: args.person.clone(),
         fields,
         issuer: args.issuer.as_ref().map(read).transpose()?.map(Into::into),
-        issuer_id: args.issuer.as_ref().and_then(stem),
+        issuer_id: args.issuer.as_deref().and_then(issuer_id),
     };
     // What needs neither the service's profiles, nor its CAs, nor its registry, needs no service.
     let reply = if request.text.is_some() && request.issuer.is_some() && request.person.is_none() {
@@ -142,6 +141,16 @@ fn preview(context: &Context, args: &PreviewArgs) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the issuer is called in the addresses of a preview: the name of its file, as far as it can stand in an address.
+fn issuer_id(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_string_lossy().to_ascii_lowercase();
+    let is_plain = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    let id: String =
+        stem.chars().map(|character| if is_plain(&character) { character } else { '-' }).take(64).collect();
+    let id = id.trim_matches(['-', '.']);
+    Some(if id.is_empty() { "issuer" } else { id }.to_owned())
+}
+
 fn shown(reply: &PreviewReply) -> String {
     let rows: Vec<_> = reply.fields.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     let mut text = format!("A preview of {}: it is not signed, and no certificate.\n\n", reply.profile);
@@ -155,4 +164,22 @@ fn shown(reply: &PreviewReply) -> String {
         text += &format!("note: {note}\n");
     }
     text + "\n" + &reply.pem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_issuers_file_goes_into_addresses() {
+        for (path, id) in [
+            ("ca/authentication-1.pem", "authentication-1"),
+            ("My CA (new)?#.pem", "my-ca--new"),
+            ("zo\u{eb}/a%20b\u{202e}.cer", "a-20b"),
+            ("\u{fc}.pem", "issuer"),
+            (".pem", "pem"),
+        ] {
+            assert_eq!(issuer_id(Path::new(path)).as_deref(), Some(id), "{path}");
+        }
+    }
 }

@@ -19,6 +19,9 @@ const MAX_TEMPORARY_LIFE: Duration = DAY.saturating_mul(3);
 const MAX_CRL_SHARDS: u16 = 1024;
 const MAX_OCSP_SIGNER_LIFE: Duration = DAY.saturating_mul(7);
 
+/// A shorter life ends before its certificate is of use, the more so where clocks differ.
+const MIN_LIFE: Duration = Duration::from_secs(60 * 60);
+
 const ANY_POLICY: ObjectIdentifier = const_oid::db::rfc5280::ANY_POLICY;
 
 /// Where a profile stands in its text.
@@ -32,8 +35,14 @@ impl Place<'_> {
     /// The line of `key` in this profile, or else the profile's own.
     fn line(&self, key: &str) -> usize {
         let own = line_at(self.text, self.start);
-        let is_key =
-            |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+        // A key may be written in quotes.
+        let is_key = |line: &str| {
+            line.split_once('=').is_some_and(|(left, _)| {
+                let left = left.trim();
+                let quoted = |quote| left.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+                quoted('"').or(quoted('\'')).unwrap_or(left) == key
+            })
+        };
         let inside = self.text.lines().enumerate().skip(own - 1).skip_while(|(_, line)| line.trim().starts_with("[["));
         inside
             .take_while(|(_, line)| !line.trim_start().starts_with("[["))
@@ -117,6 +126,7 @@ pub(super) fn profile(place: &Place<'_>, raw: RawProfile) -> Result<CertificateP
         name: raw.name,
     };
     common(&checker, &profile)?;
+    known_fields(&checker, &profile)?;
     match purpose {
         Purpose::RootCa | Purpose::IssuingCa => ca(&checker, &profile)?,
         _ => leaf(&checker, &profile)?,
@@ -149,13 +159,22 @@ pub(super) fn against_others<'a>(
 
 fn common(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), ProfileError> {
     checker.require(!profile.life.is_zero(), "life", "a life of nothing", "write it as 730d or 72h")?;
-    checker.require(
-        profile.life.subsec_nanos() == 0,
-        "life",
-        "certificates count in whole seconds (RFC 5280 4.1.2.5)",
-        "write whole seconds",
-    )?;
+    for (key, length) in [("life", profile.life), ("jitter", profile.jitter)] {
+        checker.require(
+            length.subsec_nanos() == 0,
+            key,
+            "certificates count in whole seconds (RFC 5280 4.1.2.5)",
+            "write whole seconds",
+        )?;
+    }
+    checker.require(profile.life >= MIN_LIFE, "life", "a certificate lives an hour at least", "lengthen it")?;
     checker.require(profile.jitter < profile.life, "jitter", "the jitter is not less than the life", "shorten it")?;
+    checker.require(
+        profile.life - profile.jitter >= MIN_LIFE,
+        "jitter",
+        "the jitter leaves less than an hour of the life",
+        "shorten it",
+    )?;
     // conformance: E5
     for key_type in &profile.key_types {
         let unfit = profile.key_usage.unfit_for(*key_type);
@@ -337,6 +356,23 @@ fn extended_fits(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<
     )
 }
 
+/// A subject names fields that the registry has for its kind of holder: of a profile with others nothing can be issued.
+// conformance: E11
+fn known_fields(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), ProfileError> {
+    let known: &[Field] = match profile.purpose {
+        Purpose::CardAuthentication | Purpose::CardSigning => {
+            &[Field::UserId, Field::Given, Field::Family, Field::Organization]
+        }
+        Purpose::TemporaryCard => &[Field::LendingId, Field::UserId, Field::Given, Field::Family, Field::Organization],
+        _ => &[Field::CommonName, Field::Organization],
+    };
+    let mut fields = profile.subject.iter().flat_map(|attribute| attribute.value.fields());
+    let Some(unknown) = fields.find(|field| !known.contains(field)) else { return Ok(()) };
+    let rule = format!("rule E11: the registry has no {unknown} for a {}", profile.purpose);
+    let known: Vec<_> = known.iter().map(|field| format!("{{{field}}}")).collect();
+    Err(checker.fail("subject", rule, format!("use {}", parts::list(&known))))
+}
+
 /// Which names each purpose must have, and must not.
 fn names(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), ProfileError> {
     let required = match profile.purpose {
@@ -390,5 +426,16 @@ fn names(checker: &Checker<'_>, profile: &CertificateProfile) -> Result<(), Prof
         "san_required",
         "machines are known by their alternative names",
         "write san_required = true and name the kinds in `san`",
+    )?;
+    let is_host = |kind: &SanKind| matches!(kind, SanKind::Dns | SanKind::Ip);
+    let has_host = match &profile.required_san[..] {
+        [] => profile.san.iter().all(is_host),
+        kinds => kinds.iter().any(is_host),
+    };
+    checker.require(
+        !needs_name || has_host,
+        "san_required",
+        "a machine's host name or address must be there: another kind alone names no host",
+        "write san_required = [\"dns\"]",
     )
 }

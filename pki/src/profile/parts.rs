@@ -16,11 +16,14 @@ use super::{ExtraExtension, Field, ProfileError, SanKind, SubjectAttribute, Temp
 use crate::KeyType;
 use crate::certificate::extensions::{self, SECURITY_IDENTIFIER};
 use crate::name::{AttributeType, DistinguishedName, cut_common_name};
-use crate::strict;
 use crate::usage::{self, KeyUsage};
+use crate::{oid, strict};
 
 /// More extensions than a site adds to one profile.
 const MAX_EXTENSIONS: usize = 16;
+
+/// More policies, or extended key usages, than a certificate has any use for.
+const MAX_IDENTIFIERS: usize = 16;
 
 /// No extra extension is longer, in octets: certificates go over networks and onto cards.
 const MAX_EXTENSION: usize = 4096;
@@ -180,8 +183,14 @@ pub(super) fn assigner(
 }
 
 fn object_identifier(checker: &Checker<'_>, key: &'static str, text: &str) -> Result<ObjectIdentifier, ProfileError> {
-    ObjectIdentifier::new(text)
-        .map_err(|_| checker.fail(key, format!("{text:?} is no object identifier"), "write it as 1.3.6.1.4.1.…"))
+    oid::parse(text).map_err(|rule| {
+        let shown: String = text.chars().take(256).collect();
+        checker.fail(
+            key,
+            format!("{shown:?} is no object identifier for certificates: {rule}"),
+            "write it as 1.3.6.1.4.1.…",
+        )
+    })
 }
 
 /// The kinds of key.
@@ -225,14 +234,20 @@ pub(super) fn extended_key_usage(
     let mut usages = Vec::new();
     for name in &raw.extended_key_usage {
         let (checker, name) = (&checker.at(name), name.get_ref());
-        let oid = usage::extended_key_usage_from_name(name).ok_or_else(|| {
-            let rule = format!("{name:?} is neither the name nor the number of an extended key usage");
-            checker.fail(KEY, rule, "use a name such as clientAuth, or an OID such as 1.3.6.1.5.5.7.3.2")
-        })?;
+        let oid = match usage::extended_key_usage_from_name(name) {
+            Some(oid) => oid,
+            None if name.starts_with(|first: char| first.is_ascii_digit()) => object_identifier(checker, KEY, name)?,
+            None => {
+                let rule = format!("{name:?} is neither the name nor the number of an extended key usage");
+                let remedy = "use a name such as clientAuth, or an OID such as 1.3.6.1.5.5.7.3.2";
+                return Err(checker.fail(KEY, rule, remedy));
+            }
+        };
         checker.require(oid != usage::ANY_EXTENDED_KEY_USAGE, KEY, "any use is no use", "name the uses")?;
         checker.require(!usages.contains(&oid), KEY, "a usage stands twice", "keep one")?;
         usages.push(oid);
     }
+    checker.require(usages.len() <= MAX_IDENTIFIERS, KEY, "there are more than 16 usages", "remove some")?;
     Ok(usages)
 }
 
@@ -260,6 +275,7 @@ pub(super) fn policies(
         })?;
         statements.insert(oid, statement.clone());
     }
+    checker.require(policies.len() <= MAX_IDENTIFIERS, KEY, "there are more than 16 policies", "remove some")?;
     Ok((policies, statements))
 }
 

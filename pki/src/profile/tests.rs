@@ -74,7 +74,7 @@ fn rules_that_no_profile_may_break() {
         ("card-authentication", "[\"digitalSignature\"]", "[\"keyEncipherment\"]", "E5"),
         // conformance: E6
         ("card-signing", "\"OU\"", "\"O\"", "E6"),
-        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.2.3\", \"1.2.3\"]", "E6"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.2.3.4\", \"1.2.3.4\"]", "E6"),
         // conformance: E8
         ("card-signing", "value = \"People\"", "value = \"a\\tb\"", "E8"),
         ("card-signing", "value = \"People\"", "value = \"People \"", "white space at its end"),
@@ -117,6 +117,36 @@ fn rules_that_no_profile_may_break() {
         ("relying-client", "name = \"relying-client\"", "name = \"ra-station\"", "two profiles"),
         ("relying-client", "name = \"relying-client\"", "name = \"Relying\"", "lower-case"),
         ("relying-client", "purpose = \"relying-client\"", "purpose = \"relying\"", "no purpose"),
+        // conformance: E9
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.2.3\"]", "1.2.3 is too short"),
+        ("card-signing", "99999.1.2", "4294967295", "numbers up to 268435455 are supported"),
+        ("card-signing", "99999.1.2", "4294967296", "numbers up to 268435455 are supported"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"2.999.1\"]", "up to 2.39 are supported"),
+        ("ra-station", "[\"clientAuth\"]", "[\"clientAuth\", \"1.2.99999999999\"]", "numbers up to 268435455"),
+        ("ra-station", "[\"clientAuth\"]", "[\"clientauth\"]", "neither the name nor the number"),
+        // conformance: E11
+        (
+            "card-signing",
+            "{given}",
+            "{common_name}",
+            "E11: the registry has no common_name for a card-signing; use {user_id}",
+        ),
+        ("card-signing", "{given}", "{lending_id}", "E11: the registry has no lending_id"),
+        ("ra-station", "{common_name}", "{given}", "E11: the registry has no given for a ra-station"),
+        ("ocsp-signer", "{common_name}", "{user_id}", "E11: the registry has no user_id"),
+        ("issuing-ca", "{common_name}", "{family}", "E11: the registry has no family"),
+        ("temporary-card", "{lending_id}", "{common_name}", "E11: the registry has no common_name"),
+        ("card-signing", "life = \"730d\"", "life = \"59m\"", "an hour at least"),
+        ("card-signing", "jitter = \"30d\"", "jitter = \"729d 23h 1s\"", "less than an hour of the life"),
+        ("card-signing", "jitter = \"30d\"", "jitter = \"1500ms\"", "whole seconds"),
+        ("card-signing", "life = \"730d\"", "life = \"730d 1ms\"", "whole seconds"),
+        (
+            "service-tls",
+            "[\"dns\", \"ip\"]\nsan_required = true",
+            "[\"dns\", \"uri\"]\nsan_required = [\"uri\"]",
+            "names no host",
+        ),
+        ("service-tls", "[\"dns\", \"ip\"]", "[\"dns\", \"uri\"]", "names no host; write san_required = [\"dns\"]"),
         ("service-tls", "san_required = true", "san_required = false", "alternative names"),
         ("service-tls", "[\"dns\", \"ip\"]", "[\"uri\"]", "known by its host name"),
         (
@@ -135,22 +165,61 @@ fn rules_that_no_profile_may_break() {
         ("card-authentication", "san = [\"upn\"]", "san = [\"sid\"]\nsan_required = true", "none is allowed"),
         ("card-authentication", "san = [\"upn\"]", "san_required = [\"upn\"]", "upn is required, but not allowed"),
         ("card-authentication", "san = [\"upn\"]", "san = [\"upn\"]\nsan_required = []", "the list is empty"),
-        ("card-authentication", "san =", "permanent_identifier_assigner = \"1.2.3\"\nsan =", "takes none"),
+        ("card-authentication", "san =", "permanent_identifier_assigner = \"1.2.3.4\"\nsan =", "takes none"),
         ("card-signing", "policies =", "extended_key_usage = [\"codeSigning\"]\npolicies =", "5280 4.2.1.12"),
         ("card-signing", "policies =", "extended_key_usage = [\"timeStamping\"]\npolicies =", "RFC 3161"),
+        ("card-signing", "policies =", "extended_key_usage = [\"1.2.x\"]\npolicies =", "is no object identifier"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.3.x\"]", "no object identifier"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3.4\", cps = \"ftp://a/\" }]", "5280 4.2.1.4"),
         (
             "card-signing",
-            "policies =",
-            "extended_key_usage = [\"1.2.x\"]\npolicies =",
-            "neither the name nor the number",
+            "[\"1.3.6.1.4.1.99999.1.2\"]",
+            "[{ oid = \"1.2.3.4\", cps = \"https://\" }]",
+            "it has no host",
         ),
-        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[\"1.3.x\"]", "no object identifier"),
-        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3\", cps = \"ftp://a/\" }]", "5280 4.2.1.4"),
-        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3\", cps = \"https://\" }]", "it has no host"),
     ] {
         let error = ProfileSet::load(&changed(profile, from, to), "my.toml").unwrap_err();
         assert!(error.to_string().contains(rule), "{profile}: {to}: {error}");
         assert!(matches!(error, ProfileError::Rule { line: 2.., .. }), "{error}");
+    }
+}
+
+#[test]
+fn the_line_of_a_key_in_quotes_is_found() {
+    for quoted in ["\"life\" = \"59m\"", "'life'=\"59m\""] {
+        let text = changed("card-signing", "life = \"730d\"", quoted);
+        let line = text.lines().position(|line| line == quoted).unwrap() + 1;
+        let error = ProfileSet::load(&text, "my.toml").unwrap_err().to_string();
+        assert!(error.starts_with(&format!("my.toml:{line}: ")), "{error}");
+    }
+}
+
+#[test]
+fn policies_and_usages_are_bounded() {
+    let list = |count| (0..count).map(|last| format!("\"1.2.3.{last}\"")).collect::<Vec<_>>().join(", ");
+    for (from, key, rule) in [
+        ("policies = [\"1.3.6.1.4.1.99999.1.2\"]", "policies", "more than 16 policies"),
+        ("life =", "extended_key_usage", "more than 16 usages"),
+    ] {
+        let text = |count| {
+            let rest = if from == "life =" { "\nlife =" } else { "" };
+            changed("card-signing", from, &format!("{key} = [{}]{rest}", list(count)))
+        };
+        ProfileSet::load(&text(16), "my.toml").unwrap();
+        let error = ProfileSet::load(&text(17), "my.toml").unwrap_err().to_string();
+        assert!(error.contains(rule), "{error}");
+    }
+}
+
+#[test]
+fn identifiers_are_written_in_their_shortest_form() {
+    // conformance: E9
+    for arc in [128, 16_384, 2_097_152, 268_435_455] {
+        let text = changed("card-signing", "99999.1.2", &arc.to_string());
+        let profiles = ProfileSet::load(&text, "my.toml").unwrap();
+        let policy = profiles.get("card-signing").unwrap().policies()[0];
+        assert_eq!(policy.to_string(), format!("1.3.6.1.4.1.{arc}"));
+        assert!(crate::strict::check(&der::Encode::to_der(&policy).unwrap()).is_ok(), "{arc}");
     }
 }
 
@@ -163,20 +232,23 @@ fn extensions_that_no_site_may_add() {
             "E6: Cardinal writes the extension 2.5.29.15 itself; use `key_usage`",
         ),
         ("oid = \"1.3.6.1.4.1.311.25.2\", hex = \"0500\"", "use `san` with \"sid\""),
-        ("oid = \"1.2.3\", hex = \"0500\" }, { oid = \"1.2.3\", hex = \"0500\"", "E6: an extension stands twice"),
+        ("oid = \"1.2.3.4\", hex = \"0500\" }, { oid = \"1.2.3.4\", hex = \"0500\"", "E6: an extension stands twice"),
         ("oid = \"2.5.29.30\", hex = \"3000\"", "constrains paths"),
-        ("oid = \"1.2.3\", hex = \"0500\", critical = true", "RFC 5280 4.2"),
+        ("oid = \"1.2.3.4\", hex = \"0500\", critical = true", "RFC 5280 4.2"),
         ("oid = \"2.5.29.20\", hex = \"020101\"", "no place in a certificate"),
         ("oid = \"2.5.29.18\", hex = \"0500\"", "the extension 2.5.29.18: it is not what its identifier says"),
         ("oid = \"1.3.6.1.4.1.11129.2.4.3\", hex = \"0500\"", "RFC 6962 3.3"),
         // conformance: E9
-        ("oid = \"1.2.3\", hex = \"050000\"", "E9: the content of 1.2.3 is not one element of DER: something follows"),
-        ("oid = \"1.2.3\", hex = \"30800000\"", "indefinite"),
-        ("oid = \"1.2.3\", hex = \"\"", "cut short"),
-        ("oid = \"1.2.3\", hex = \"5g\"", "not hexadecimal"),
-        ("oid = \"1.2.3\", base64 = \"BQA\"", "not base64"),
-        ("oid = \"1.2.3\"", "given once"),
-        ("oid = \"1.2.3\", hex = \"0500\", base64 = \"BQA=\"", "given once"),
+        (
+            "oid = \"1.2.3.4\", hex = \"050000\"",
+            "E9: the content of 1.2.3.4 is not one element of DER: something follows",
+        ),
+        ("oid = \"1.2.3.4\", hex = \"30800000\"", "indefinite"),
+        ("oid = \"1.2.3.4\", hex = \"\"", "cut short"),
+        ("oid = \"1.2.3.4\", hex = \"5g\"", "not hexadecimal"),
+        ("oid = \"1.2.3.4\", base64 = \"BQA\"", "not base64"),
+        ("oid = \"1.2.3.4\"", "given once"),
+        ("oid = \"1.2.3.4\", hex = \"0500\", base64 = \"BQA=\"", "given once"),
         ("oid = \"x\", hex = \"0500\"", "no object identifier"),
     ] {
         let text = changed("card-signing", "life =", &format!("extensions = [\n    {{ {extension} }},\n]\nlife ="));
@@ -185,7 +257,7 @@ fn extensions_that_no_site_may_add() {
         assert!(error.to_string().contains(rule), "{extension}: {error}");
         assert!(error.to_string().starts_with(&format!("my.toml:{line}: ")), "the line of the element: {error}");
     }
-    let long = format!("extensions = [{{ oid = \"1.2.3\", hex = \"0482 1001 {}\" }}]\nlife =", "00".repeat(4097));
+    let long = format!("extensions = [{{ oid = \"1.2.3.4\", hex = \"0482 1001 {}\" }}]\nlife =", "00".repeat(4097));
     let error = ProfileSet::load(&changed("card-signing", "life =", &long), "my.toml").unwrap_err();
     assert!(error.to_string().contains("longer than 4096"), "{error}");
     let many: Vec<_> = (0..17).map(|last| format!("{{ oid = \"1.2.3.{last}\", hex = \"0500\" }}")).collect();
@@ -197,19 +269,24 @@ fn extensions_that_no_site_may_add() {
 #[test]
 fn an_extension_is_written_in_hex_or_in_base64() {
     let both =
-        "extensions = [{ oid = \"1.2.3\", hex = \"0C 02:c3A9\" }, { oid = \"1.2.4\", base64 = \"BQA=\" }]\nlife =";
+        "extensions = [{ oid = \"1.2.3.4\", hex = \"0C 02:c3A9\" }, { oid = \"1.2.3.5\", base64 = \"BQA=\" }]\nlife =";
     let profiles = ProfileSet::load(&changed("card-signing", "life =", both), "my.toml").unwrap();
     let extensions = profiles.get("card-signing").unwrap().extensions();
     let read: Vec<_> = extensions.iter().map(|one| (one.oid().to_string(), one.der())).collect();
-    assert_eq!(read, [("1.2.3".to_owned(), &[0x0c, 2, 0xc3, 0xa9][..]), ("1.2.4".to_owned(), &[5, 0])]);
+    assert_eq!(read, [("1.2.3.4".to_owned(), &[0x0c, 2, 0xc3, 0xa9][..]), ("1.2.3.5".to_owned(), &[5, 0])]);
 }
 
 #[test]
 fn a_list_of_another_form_says_which_form_it_has() {
     for (profile, from, to, words) in [
-        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3\" }]", "a policy is \"OID\", or { oid"),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3.4\" }]", "a policy is \"OID\", or { oid"),
         ("service-tls", "san_required = true", "san_required = \"yes\"", "san_required is true, false, or a list"),
-        ("card-signing", "life =", "extensions = [{ oid = \"1.2.3\", der = \"0500\" }]\nlife =", "unknown field `der`"),
+        (
+            "card-signing",
+            "life =",
+            "extensions = [{ oid = \"1.2.3.4\", der = \"0500\" }]\nlife =",
+            "unknown field `der`",
+        ),
     ] {
         let error = ProfileSet::load(&changed(profile, from, to), "my.toml").unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
