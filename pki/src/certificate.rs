@@ -19,8 +19,10 @@ pub(crate) mod extensions;
 mod parse;
 mod prepare;
 mod subject;
+mod uri;
 mod validity;
 
+pub(crate) use alternative_names::check_email;
 pub use alternative_names::{AlternativeNames, PermanentIdentifier};
 pub use parse::{MAX_CERTIFICATE, ParsedCertificate};
 pub(crate) use parse::{Tbs, TimeForm};
@@ -29,6 +31,7 @@ pub use subject::SubjectFields;
 pub use validity::{MAX_SKEW, Validity, validity};
 
 pub(crate) use subject::{check_http_url, distinguished_name};
+pub(crate) use uri::{check_dns_name, check_uri, check_web_address};
 
 /// Why a certificate is not prepared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

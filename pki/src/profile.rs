@@ -14,6 +14,7 @@ use crate::usage::KeyUsage;
 mod check;
 mod parts;
 mod raw;
+mod standard;
 mod template;
 
 pub use template::{Field, SubjectAttribute, Template};

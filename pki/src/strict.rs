@@ -73,6 +73,10 @@ fn check_element(element: Element<'_>, depth: usize) -> Result<(), &'static str>
         return Err("it is nested too deeply");
     }
     if element.tag & CONSTRUCTED != 0 {
+        // X.690 10.2: strings are in one piece. What else is universal is primitive, but for SEQUENCE, SET and their like.
+        if element.tag < 0x40 && !matches!(element.tag, 0x28 | 0x2b | 0x30 | SET) {
+            return Err("a string, or another simple type, is constructed, which DER forbids");
+        }
         let mut rest = element.content;
         let mut previous: Option<&[u8]> = None;
         while !rest.is_empty() {
@@ -120,10 +124,26 @@ fn check_primitive(element: Element<'_>) -> Result<(), &'static str> {
             }
             _ => Ok(()),
         },
+        0x0c if std::str::from_utf8(content).is_err() => Err("a UTF8String is not UTF-8"),
+        // X.690 11.7, 11.8: to the second, and in UTC.
+        0x17 if !is_time(content, 12) => Err("a UTCTime is not YYMMDDHHMMSSZ"),
+        0x18 if !is_time(content, 14) => Err("a GeneralizedTime is not YYYYMMDDHHMMSSZ"),
         // SEQUENCE and SET are constructed, always.
         0x10 | 0x11 => Err("a SEQUENCE or SET is not constructed"),
         _ => Ok(()),
     }
+}
+
+fn is_time(content: &[u8], digits: usize) -> bool {
+    let fraction = |rest: &[u8]| match rest {
+        [] => true,
+        [b'.', fraction @ .., last] => {
+            digits == 14 && (b'1'..=b'9').contains(last) && fraction.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    let Some(time) = content.strip_suffix(b"Z") else { return false };
+    time.split_at_checked(digits).is_some_and(|(whole, rest)| whole.iter().all(u8::is_ascii_digit) && fraction(rest))
 }
 
 #[cfg(test)]
@@ -150,11 +170,22 @@ mod tests {
             (&[0x06, 0x03, 0x80, 0x2a, 0x00], "shortest"),
             (&[0x06, 0x04, 0x2a, 0x01, 0x80, 0x01], "shortest"),
             (&[0x06, 0x02, 0x2a, 0x81], "cut"),
+            (&[0x24, 0x03, 0x04, 0x01, 0x00], "constructed"),
+            (&[0x2c, 0x00], "constructed"),
+            (&[0x0c, 0x01, 0xff], "UTF-8"),
+            (b"\x17\x0b2601010000Z", "UTCTime"),
+            (b"\x17\x11260101000000+0100", "UTCTime"),
+            (b"\x17\x0d2601010000001", "UTCTime"),
+            (b"\x17\x00", "UTCTime"),
+            (b"\x18\x0d260101000000Z", "GeneralizedTime"),
+            (b"\x18\x1220260101000000.10Z", "GeneralizedTime"),
+            (b"\x18\x1020260101000000.Z", "GeneralizedTime"),
         ] {
             let rule = check(bytes).unwrap_err();
             assert!(rule.contains(why), "{bytes:02x?}: {rule}");
         }
         assert!(check(&[0x31, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x02]).is_ok());
+        assert!(check(b"\x17\x0d260101000000Z").is_ok() && check(b"\x18\x1120260101000000.1Z").is_ok());
         assert!(check(&[0x06, 0x04, 0x2a, 0x81, 0x80, 0x00]).is_ok(), "80 inside a number is its middle");
     }
 

@@ -7,14 +7,13 @@ use std::time::Duration;
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc6960};
 use toml::Spanned;
-use x509_cert::ext::pkix::crl::FreshestCrl;
-use x509_cert::ext::pkix::{IssuerAltName, PrivateKeyUsagePeriod, SubjectInfoAccessSyntax};
 
 use super::check::Checker;
 use super::raw::{RawExtension, RawPolicy, RawProfile, RawRequirement};
-use super::{ExtraExtension, Field, ProfileError, SanKind, SubjectAttribute, Template};
+use super::{ExtraExtension, Field, ProfileError, SanKind, SubjectAttribute, Template, standard};
 use crate::KeyType;
-use crate::certificate::extensions::{self, SECURITY_IDENTIFIER};
+use crate::certificate::check_web_address;
+use crate::certificate::extensions::SECURITY_IDENTIFIER;
 use crate::name::{AttributeType, DistinguishedName, cut_common_name};
 use crate::usage::{self, KeyUsage};
 use crate::{oid, strict};
@@ -269,7 +268,8 @@ pub(super) fn policies(
         checker.require(!policies.contains(&oid), KEY, "rule E6: a policy stands twice", "keep one")?;
         policies.push(oid);
         let Some(statement) = statement else { continue };
-        check_web_address(statement).map_err(|rule| {
+        let checked = if statement.len() > 200 { Err("it is too long") } else { check_web_address(statement) };
+        checked.map_err(|rule| {
             let rule = format!("RFC 5280 4.2.1.4: {statement:?} cannot be the address of a practice statement: {rule}");
             checker.fail(KEY, rule, "write cps = \"https://…\", in ASCII, 200 characters at most")
         })?;
@@ -277,18 +277,6 @@ pub(super) fn policies(
     }
     checker.require(policies.len() <= MAX_IDENTIFIERS, KEY, "there are more than 16 policies", "remove some")?;
     Ok((policies, statements))
-}
-
-fn check_web_address(url: &str) -> Result<(), &'static str> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    let host = rest.ok_or("it is neither http nor https")?.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.is_empty() || host.starts_with(':') || host.contains('@') {
-        return Err("it has no host");
-    }
-    if url.len() > 200 || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("it is too long, or not plain ASCII");
-    }
-    Ok(())
 }
 
 /// The extensions that the site adds.
@@ -356,26 +344,11 @@ fn extra_extension(checker: &Checker<'_>, raw: &Spanned<RawExtension>) -> Result
         let remedy = "give the DER of the value, without the OCTET STRING around it";
         checker.fail(KEY, format!("rule E9: the content of {oid} is not one element of DER: {rule}"), remedy)
     })?;
-    check_standard(oid, &der).map_err(|rule| {
+    standard::check(oid, &der).map_err(|rule| {
         let remedy = "take another extension, or give the content that RFC 5280 4.2 has for it";
         checker.fail(KEY, format!("the extension {oid}: {rule}"), remedy)
     })?;
     Ok(ExtraExtension { oid, der })
-}
-
-/// An extension of the standard has the form of the standard. Of id-ce (2.5.29) only those are taken that may stand in a
-/// certificate; many others are for CRLs.
-fn check_standard(oid: ObjectIdentifier, der: &[u8]) -> Result<(), &'static str> {
-    match oid {
-        rfc5280::ID_CE_ISSUER_ALT_NAME => extensions::decode::<IssuerAltName>(der).map(drop),
-        rfc5280::ID_CE_PRIVATE_KEY_USAGE_PERIOD => extensions::decode::<PrivateKeyUsagePeriod>(der).map(drop),
-        rfc5280::ID_CE_FRESHEST_CRL => extensions::decode::<FreshestCrl>(der).map(drop),
-        rfc5280::ID_PE_SUBJECT_INFO_ACCESS => extensions::decode::<SubjectInfoAccessSyntax>(der).map(drop),
-        // Attributes of any kind: that it is DER was seen.
-        rfc5280::ID_CE_SUBJECT_DIRECTORY_ATTRIBUTES => Ok(()),
-        _ if oid.arcs().take(3).eq([2, 5, 29]) => Err("it has no place in a certificate, or is not known here"),
-        _ => Ok(()),
-    }
 }
 
 /// A length of time such as 730d or 72h.

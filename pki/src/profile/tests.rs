@@ -174,6 +174,19 @@ fn rules_that_no_profile_may_break() {
         (
             "card-signing",
             "[\"1.3.6.1.4.1.99999.1.2\"]",
+            "[{ oid = \"1.2.3.4\", cps = \"https://a/%zz\" }]",
+            "hexadecimal",
+        ),
+        ("card-signing", "[\"1.3.6.1.4.1.99999.1.2\"]", "[{ oid = \"1.2.3.4\", cps = \"https://a:0/\" }]", "the port"),
+        (
+            "card-signing",
+            "[\"1.3.6.1.4.1.99999.1.2\"]",
+            "[{ oid = \"1.2.3.4\", cps = \"https://a_b/\" }]",
+            "a host name",
+        ),
+        (
+            "card-signing",
+            "[\"1.3.6.1.4.1.99999.1.2\"]",
             "[{ oid = \"1.2.3.4\", cps = \"https://\" }]",
             "it has no host",
         ),
@@ -237,6 +250,13 @@ fn extensions_that_no_site_may_add() {
         ("oid = \"1.2.3.4\", hex = \"0500\", critical = true", "RFC 5280 4.2"),
         ("oid = \"2.5.29.20\", hex = \"020101\"", "no place in a certificate"),
         ("oid = \"2.5.29.18\", hex = \"0500\"", "the extension 2.5.29.18: it is not what its identifier says"),
+        ("oid = \"2.5.29.18\", hex = \"3000\"", "there is nothing in it"),
+        ("oid = \"2.5.29.9\", hex = \"0500\"", "the extension 2.5.29.9: it is not what its identifier says"),
+        ("oid = \"2.5.29.46\", hex = \"3000\"", "say themselves where their deltas are"),
+        ("oid = \"2.5.29.16\", hex = \"3000\"", "not supported as an extra extension yet"),
+        ("oid = \"1.3.6.1.5.5.7.1.14\", hex = \"3000\"", "not supported as an extra extension yet"),
+        ("oid = \"1.2.3.4\", hex = \"0c01ff\"", "E9: the content of 1.2.3.4 is not one element of DER: a UTF8String"),
+        ("oid = \"1.2.3.4\", hex = \"06032a8000\"", "shortest form"),
         ("oid = \"1.3.6.1.4.1.11129.2.4.3\", hex = \"0500\"", "RFC 6962 3.3"),
         // conformance: E9
         (
