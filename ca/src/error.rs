@@ -83,6 +83,20 @@ pub enum Error {
         /// The key's label.
         label: String,
     },
+    /// A key cannot be made, since something else is in the token under its label or id.
+    #[error(
+        "the key {label:?} is not made in token {token:?}, nor is what is there taken for it: {source}. A rotation: back out \
+         of it, and the next one takes another number. Or, if you are sure that what is there is of no use, delete it \
+         with `pkcs11-tool --delete-object`, and do this again"
+    )]
+    KeyTaken {
+        /// The key's label, which is also its id.
+        label: String,
+        /// The token.
+        token: String,
+        /// What is there.
+        source: Box<hsm::Error>,
+    },
     /// The clock is behind what was committed already.
     #[error(
         "the clock shows {now}, but something was committed at {high_water}: nothing is signed until the clock has \

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use audit::{Actor, AuditRecord, Outcome};
-use hsm::{Signer, Token};
+use hsm::{MadeKey, Signer, Token};
 use pki::certificate::SubjectFields;
 use pki::{IssuerDescription, KeyType, PublicKey, SerialNumber, Timestamp};
 use ring::rand::SecureRandom;
@@ -80,10 +80,41 @@ fn key(
     ca_key(store, token, &plan.first_id(), plan.key_type, actor, now)
 }
 
+/// What is in the token of a CA's key that is to be made: a whole key of this label, kind and protection is one whose
+/// making was interrupted after it was done (conformance: K1).
+///
+/// # Errors
+/// [`Error::KeyTaken`] when something else is in its place; the token's.
+pub fn made_ca_key(token: &Arc<Token>, label: &str, key_type: KeyType) -> Result<Option<hsm::Key>, Error> {
+    match token.made_key(label, label.as_bytes(), key_type).map_err(|error| taken(token, label, error))? {
+        MadeKey::Whole(key) => Ok(Some(key)),
+        MadeKey::None | MadeKey::Half => Ok(None),
+    }
+}
+
+/// Makes a CA's key, in the place of a half that an interrupted making left. The intent must have been recorded.
+///
+/// # Errors
+/// As [`made_ca_key`].
+pub fn make_ca_key(token: &Arc<Token>, label: &str, key_type: KeyType) -> Result<hsm::Key, Error> {
+    let refused = |error| taken(token, label, error);
+    token.destroy_half_key(label, label.as_bytes()).map_err(refused)?;
+    token.generate_key_pair(label, label.as_bytes(), key_type).map_err(refused)
+}
+
+fn taken(token: &Token, label: &str, error: hsm::Error) -> Error {
+    match error {
+        hsm::Error::KeyIdInUse { .. } | hsm::Error::KeyUnusable { .. } | hsm::Error::KeyAmbiguous { .. } => {
+            Error::KeyTaken { label: label.to_owned(), token: token.label().to_owned(), source: Box::new(error) }
+        }
+        other => other.into(),
+    }
+}
+
 /// The key of a CA: the one in the token, or a new one, made there and never extractable (conformance: K1).
 ///
 /// # Errors
-/// The token's or the store's.
+/// As [`made_ca_key`]; the store's.
 pub fn ca_key(
     store: &dyn Store,
     token: &Arc<Token>,
@@ -92,7 +123,7 @@ pub fn ca_key(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<hsm::Key, Error> {
-    if let Some(key) = token.find_key(label)? {
+    if let Some(key) = made_ca_key(token, label, key_type)? {
         return Ok(key);
     }
     let mut intent = batch(now);
@@ -104,7 +135,7 @@ pub fn ca_key(
     };
     record(&mut intent, &described(Outcome::Intent))?;
     store.commit(intent)?;
-    let key = token.generate_key_pair(label, label.as_bytes(), key_type)?;
+    let key = make_ca_key(token, label, key_type)?;
     let mut done = batch(now);
     record(&mut done, &described(Outcome::Done))?;
     store.commit(done)?;

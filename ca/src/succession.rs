@@ -11,7 +11,10 @@ use store::{Batch, Store, Versioned};
 use crate::certificate::{self, CertificateRecord, CertificateState};
 use crate::issuer::{self, IssuerRecord, IssuerState, KeyLocation, LinkCertificate};
 use crate::service_certificate::OCSP_SIGNER_PROFILE;
-use crate::{CertificateId, Error, record};
+use crate::{CertificateId, Error, record, rotation};
+
+/// The fact of a rotation that is the new key's number.
+pub const GENERATION: &str = "generation";
 
 /// How many certificates are looked at at a time.
 const PORTION: usize = 1000;
@@ -35,13 +38,18 @@ pub fn active(store: &dyn Store, name: &str) -> Result<IssuerRecord, Error> {
     active.max_by_key(|issuer| issuer.generation).ok_or_else(|| Error::NoSuchIssuer(name.to_owned()))
 }
 
-/// The number of this CA's next key: no number is used twice.
+/// The number of this CA's next key: no number is used twice, that of a rotation that was given up neither. Its key may
+/// be in the token.
 ///
 /// # Errors
 /// The store's.
 pub fn next_generation(store: &dyn Store, name: &str) -> Result<u32, Error> {
     let issuers = issuer::all(store)?;
-    Ok(issuers.iter().filter(|issuer| issuer.name == name).map(|issuer| issuer.generation).max().unwrap_or(0) + 1)
+    let used = issuers.iter().filter(|issuer| issuer.name == name).map(|issuer| issuer.generation).max();
+    let rotations = rotation::all(store)?;
+    let of_ca = rotations.iter().filter(|rotation| rotation.kind.makes_a_ca_key() && rotation.target == name);
+    let planned = of_ca.filter_map(|rotation| rotation.fact(GENERATION)?.parse().ok()).max();
+    Ok(used.max(planned).unwrap_or(0) + 1)
 }
 
 fn audited(batch: &mut Batch, issuer: &IssuerRecord, actor: &Actor, follows: Option<&str>) -> Result<(), Error> {

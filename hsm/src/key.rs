@@ -20,7 +20,7 @@ use crate::{Error, Signer, Token, ecdsa, public_key};
 const SHA256_DIGEST_INFO: [u8; 19] =
     [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
-const KEY_CLASSES: [ObjectClass; 2] = [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY];
+pub(crate) const KEY_CLASSES: [ObjectClass; 2] = [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY];
 
 /// What a token tells of a private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,7 +289,7 @@ impl Token {
         })
     }
 
-    fn key(self: &Arc<Self>, description: KeyDescription) -> Key {
+    pub(crate) fn key(self: &Arc<Self>, description: KeyDescription) -> Key {
         Key { token: Arc::clone(self), description: Arc::new(description) }
     }
 }
@@ -333,7 +333,7 @@ fn describe(
     }
     let label = String::from_utf8_lossy(&label).into_owned();
     let reference = reference(&label, &id);
-    let unusable = |reason: String| Error::KeyUnusable { token: token.to_owned(), key: shown(&reference), reason };
+    let unusable = |reason: String| unusable(token, &reference, reason);
     let publics = connection.session.find_objects(&[
         Attribute::Class(ObjectClass::PUBLIC_KEY),
         Attribute::Token(true),
@@ -431,8 +431,37 @@ fn unprotected(connection: &Connection, private: ObjectHandle) -> Result<Option<
         .map(|(name, rule)| (*name, !matches!(rule, Attribute::Extractable(false)))))
 }
 
+/// The private key with this id, if it is of this kind and protected as one that was made here (conformance: K1).
+pub(crate) fn find_whole(
+    connection: &Connection,
+    token: &str,
+    id: &[u8],
+    key_type: KeyType,
+) -> Result<KeyDescription, Fault> {
+    let reference = Attribute::Id(id.to_vec());
+    let (handle, kind) = match private_keys(connection, std::slice::from_ref(&reference))?[..] {
+        [found] => found,
+        [] => return Err(unusable(token, &reference, "it is of a kind that is not known here".to_owned()).into()),
+        ref several => return Err(ambiguous(token, &reference, several.len()).into()),
+    };
+    if let Some((attribute, expected)) = unprotected(connection, handle)? {
+        let reason = format!("{attribute} is not {expected}: it was not made here, or its making was interrupted");
+        return Err(unusable(token, &reference, reason).into());
+    }
+    let found = describe(connection, token, handle, kind)?;
+    if found.key_type() != key_type {
+        let reason = format!("it is a {} key, and a {key_type} key is asked for", found.key_type());
+        return Err(unusable(token, &reference, reason).into());
+    }
+    Ok(found)
+}
+
 fn reference(label: &str, id: &[u8]) -> Attribute {
     if id.is_empty() { Attribute::Label(label.as_bytes().to_vec()) } else { Attribute::Id(id.to_vec()) }
+}
+
+pub(crate) fn unusable(token: &str, reference: &Attribute, reason: String) -> Error {
+    Error::KeyUnusable { token: token.to_owned(), key: shown(reference), reason }
 }
 
 fn ambiguous(token: &str, reference: &Attribute, count: usize) -> Error {

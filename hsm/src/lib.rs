@@ -13,6 +13,7 @@ mod connection;
 mod ecdsa;
 mod error;
 mod key;
+mod key_making;
 mod login;
 mod memory;
 mod module;
@@ -28,6 +29,7 @@ mod worker;
 
 pub use error::{Error, ReturnCode};
 pub use key::{Key, KeyDescription};
+pub use key_making::MadeKey;
 pub use memory::MemoryKey;
 pub use module::Module;
 pub use object::TokenCertificate;

@@ -5,7 +5,7 @@ mod common;
 use std::process::Command;
 
 use common::{Home, USER_PIN, faulty, isolated, new_token, open, open_new, softhsm};
-use hsm::{Error, Signer};
+use hsm::{Error, MadeKey, Signer};
 use pki::KeyType;
 use ring::digest;
 
@@ -243,4 +243,54 @@ fn self_signed(key: &hsm::Key) -> Vec<u8> {
     let signature = key.sign(&tbs_certificate.to_der().unwrap()).unwrap();
     let signature = der::asn1::BitString::from_bytes(&signature).unwrap();
     Certificate { tbs_certificate, signature_algorithm: algorithm, signature }.to_der().unwrap()
+}
+
+fn openssl(arguments: &[&str]) {
+    let output = Command::new("openssl").args(arguments).output().expect("openssl is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What a kill in the middle of C_GenerateKeyPair leaves.
+// conformance: A5, K1
+#[test]
+fn half_a_key_of_an_interrupted_making_is_taken_away_and_a_whole_one_never() {
+    isolated(|home| {
+        let token = open_new(&softhsm());
+        let (label, id) = ("devices-2", b"devices-2");
+        let hex: String = id.iter().map(|octet| format!("{octet:02x}")).collect();
+        assert!(matches!(token.made_key(label, id, KeyType::P256), Ok(MadeKey::None)));
+        for lost in ["privkey", "pubkey"] {
+            token.generate_key_pair(label, id, KeyType::P256).unwrap();
+            pkcs11_tool(&["--delete-object", "--type", lost, "--id", &hex]);
+            assert!(matches!(token.made_key(label, id, KeyType::P256), Ok(MadeKey::Half)), "{lost}");
+            assert!(matches!(token.generate_key_pair(label, id, KeyType::P256), Err(Error::KeyIdInUse { .. })));
+            assert!(token.destroy_half_key(label, id).unwrap(), "{lost}");
+            assert!(!token.destroy_half_key(label, id).unwrap(), "{lost}");
+        }
+        let whole = token.generate_key_pair(label, id, KeyType::P256).unwrap();
+        assert!(!token.destroy_half_key(label, id).unwrap());
+        let Ok(MadeKey::Whole(found)) = token.made_key(label, id, KeyType::P256) else { panic!("a whole key") };
+        assert_eq!(found.public_key(), whole.public_key());
+        whole.sign(b"message").unwrap();
+
+        // What is another's is neither used nor destroyed: another kind, another label, another id.
+        let unusable = |label: &str, id: &[u8], key_type, word: &str| {
+            let error = token.made_key(label, id, key_type).unwrap_err();
+            assert!(matches!(error, Error::KeyUnusable { .. }) && error.to_string().contains(word), "{error}");
+        };
+        unusable(label, id, KeyType::P384, "it is a P-256 key");
+        unusable("other", id, KeyType::P256, "another label");
+        unusable(label, b"other", KeyType::P256, "another id");
+        assert!(matches!(token.destroy_half_key("other", id), Err(Error::KeyUnusable { .. })));
+
+        // A key that was brought into the token is not one that was made in it.
+        let [private, public] = ["m.der", "m.pub.der"].map(|name| home.file(name).display().to_string());
+        openssl(&["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-outform", "DER", "-out", &private]);
+        openssl(&["ec", "-inform", "DER", "-in", &private, "-pubout", "-outform", "DER", "-out", &public]);
+        for (kind, path) in [("privkey", &private), ("pubkey", &public)] {
+            pkcs11_tool(&["--write-object", path, "--type", kind, "--id", "6d", "--label", "m", "--usage-sign"]);
+        }
+        unusable("m", b"m", KeyType::P256, "CKA_");
+        assert!(!token.destroy_half_key("m", b"m").unwrap());
+    });
 }

@@ -131,7 +131,8 @@ impl Error {
             Error::Store(store::Error::TargetExists { .. })
             | Error::TokenAway(_)
             | Error::RootAway { .. }
-            | Error::RootWork(_) => true,
+            | Error::RootWork(_)
+            | Error::Ca(ca::Error::KeyTaken { .. }) => true,
             Error::Step(failure) => (400..500).contains(&failure.problem().status),
             _ => false,
         }

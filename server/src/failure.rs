@@ -138,6 +138,9 @@ impl From<ca::Error> for Failure {
             ca::Error::Token(hsm::Error::Busy { .. }) => {
                 Failure::unavailable("busy", "the token is busy; try again", detail)
             }
+            ca::Error::KeyTaken { .. } => {
+                Failure::new(409, "key-taken", "Something else is in the key's place", detail)
+            }
             ca::Error::Token(_) => {
                 Failure::unavailable("token", "the token does not sign; operations staff know from the log why", detail)
             }

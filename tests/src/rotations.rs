@@ -108,3 +108,20 @@ impl Deployment {
         status.issuers.into_iter().find(|issuer| issuer.id == id).expect("an issuer").state
     }
 }
+
+/// Takes the private half of a key away, by OpenSC's `pkcs11-tool`.
+///
+/// # Panics
+/// When that fails.
+pub fn lose_private_key(module: &std::path::Path, token: &config::Token, label: &str) {
+    let pin = std::fs::read_to_string(&token.pin_file).expect("a PIN file");
+    let id: String = label.bytes().map(|octet| format!("{octet:02x}")).collect();
+    let output = std::process::Command::new("pkcs11-tool")
+        .arg("--module")
+        .arg(module)
+        .args(["--token-label", &token.label, "--login", "--pin", pin.trim()])
+        .args(["--delete-object", "--type", "privkey", "--id", &id])
+        .output()
+        .expect("pkcs11-tool (opensc) is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

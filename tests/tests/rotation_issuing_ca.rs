@@ -171,6 +171,10 @@ fn what_cannot_be_rotated_is_refused_with_the_reason() {
         refused("issuing-ca", Some("root"), None, 422, "rotation-target", "authentication").await;
         refused("issuing-cas", Some("devices"), None, 422, "rotation-kind", "issuing-ca").await;
         refused("issuing-ca", Some("devices"), Some("soon"), 422, "invalid", "24h").await;
+        // Nobody is left without a certificate of the full life, and the message says how much is possible.
+        let absurd = "the longest possible overlap is";
+        refused("issuing-ca", Some("devices"), Some("300y"), 422, "invalid", absurd).await;
+        refused("root", None, Some("300y"), 422, "invalid", absurd).await;
         // While one runs, there is no second one of the same CA; of another there is.
         let first = deployment.rotate("issuing-ca", Some("devices"), None).await;
         assert_eq!(first.state, "waiting");
@@ -223,6 +227,13 @@ fn the_root_signs_nothing_but_what_was_reserved_and_the_service_takes_nothing_el
     });
 }
 
+/// The public key in the CA token under this label.
+async fn key_in_token(deployment: &Deployment, label: &'static str) -> pki::PublicKey {
+    let token = deployment.service.token.clone();
+    let found = tokio::task::spawn_blocking(move || token.find_key(label)).await.unwrap();
+    hsm::Signer::public_key(&found.unwrap().expect("a key")).clone()
+}
+
 #[test]
 fn a_rotation_can_be_given_up_until_the_new_key_is_active() {
     isolated(async |home| {
@@ -234,20 +245,23 @@ fn a_rotation_can_be_given_up_until_the_new_key_is_active() {
         assert_eq!(given_up.state, "backed_out");
         let late = deployment.try_root_work(&begun).await;
         assert_eq!(late.status, 409, "a late signature revives nothing");
-        // Published: it is revoked, and never issues.
+        // Published: it is revoked, and never issues. It is not the key of before, which stays unused.
         let published = deployment.rotate("issuing-ca", Some("devices"), Some("1h")).await;
         deployment.try_back_out(&published.id).await.expect(200);
-        assert_eq!(deployment.issuer_state("devices-2").await, "retired");
-        let revoked = deployment.record(&deployment.issuer("devices-2"));
+        assert_eq!(deployment.issuer_state("devices-3").await, "retired");
+        let before = key_in_token(&deployment, "devices-2").await;
+        let revoked = deployment.record(&deployment.issuer("devices-3"));
         assert_eq!(revoked.state.name(), "revoked");
+        let given_up = ParsedCertificate::from_der(&deployment.issuer("devices-3")).unwrap();
+        assert_ne!(*given_up.public_key(), before);
         deployment.advance(2 * HOUR).await;
         assert_eq!(deployment.issuer_state("devices-1").await, "active");
         deployment.try_back_out(&published.id).await.refused(409, "rotation-ended");
         // Active: too late. The number of the key that was given up is not used again.
         let third = deployment.rotate("issuing-ca", Some("devices"), Some("1h")).await;
-        assert_eq!(third.facts["new"], "devices-3");
+        assert_eq!(third.facts["new"], "devices-4");
         deployment.advance(2 * HOUR).await;
-        is_active(&deployment, "devices-3").await;
+        is_active(&deployment, "devices-4").await;
         eventually("the rotation to be whole", async || {
             deployment.rotations().await.iter().all(|one| one.state != "waiting").then_some(())
         })
@@ -255,5 +269,74 @@ fn a_rotation_can_be_given_up_until_the_new_key_is_active() {
         deployment.try_back_out(&third.id).await.refused(409, "rotation-ended");
         let deployment = deployment.restart().await;
         assert!(deployment.status().await.ready);
+    });
+}
+
+// conformance: A5, K1
+#[test]
+fn what_a_kill_left_of_a_key_is_made_anew_and_what_is_anothers_is_not_taken() {
+    isolated(async |home| {
+        let deployment = Deployment::start(&home).await;
+        let make = async |label: &'static str, key_type| {
+            let token = deployment.service.token.clone();
+            let made = tokio::task::spawn_blocking(move || token.generate_key_pair(label, label.as_bytes(), key_type));
+            made.await.unwrap().unwrap();
+        };
+        // Half a key, as a kill in the middle of its making leaves it.
+        make("devices-2", pki::KeyType::P256).await;
+        let half = key_in_token(&deployment, "devices-2").await;
+        tests::rotations::lose_private_key(&deployment.config.hsm.module, &deployment.config.hsm.ca, "devices-2");
+        let whole = deployment.rotate("issuing-ca", Some("devices"), Some("0s")).await;
+        assert_eq!((whole.state.as_str(), whole.facts["new"].as_str()), ("done", "devices-2"));
+        let made = key_in_token(&deployment, "devices-2").await;
+        assert_ne!(made, half);
+        let certified = ParsedCertificate::from_der(&deployment.issuer("devices-2")).unwrap();
+        assert_eq!(*certified.public_key(), made);
+
+        // A whole key of another kind: refused with what it is and what to do; given up, the next number is free.
+        make("devices-3", pki::KeyType::P384).await;
+        let wanted = request("issuing-ca", Some("devices"), Some("0s"));
+        let problem = deployment.try_rotate(&wanted).await.refused(409, "key-taken");
+        for word in ["devices-3", "P-384", "back out"] {
+            assert!(problem.detail.contains(word), "{problem:?}");
+        }
+        let open = deployment.rotations().await.into_iter().find(|one| one.state == "running").unwrap();
+        deployment.try_back_out(&open.id).await.expect(200);
+        let whole = deployment.rotate("issuing-ca", Some("devices"), Some("0s")).await;
+        assert_eq!((whole.state.as_str(), whole.facts["new"].as_str()), ("done", "devices-4"));
+        assert_eq!(key_in_token(&deployment, "devices-3").await.key_type(), pki::KeyType::P384);
+    });
+}
+
+// conformance: C16
+#[test]
+fn a_root_that_was_exchanged_meanwhile_certifies_no_ca_any_more() {
+    isolated(async |home| {
+        let deployment = Deployment::start(&home).await;
+        assert_eq!(deployment.rotate("root", None, Some("1h")).await.state, "waiting");
+        let wanted = request("issuing-ca", Some("devices"), Some("1h"));
+        let begun: RotationView = deployment.try_rotate(&wanted).await.expect(201).read();
+        let Some(RootWork::Certify { certificates }) = &begun.root_work else { panic!("{begun:?}") };
+        assert_eq!(certificates[0].issuer, "root-1");
+        let before = certificates[0].serial.clone();
+        deployment.advance(2 * HOUR).await;
+        eventually("the new root to be in force", async || {
+            (deployment.issuer_state("root-2").await == "offline").then_some(())
+        })
+        .await;
+        assert_eq!(deployment.issuer_state("root-1").await, "status_only");
+        // What the old root signs late is not taken in; taken up again, the root in force is asked.
+        deployment.try_root_work(&begun).await.refused(409, "root-not-in-force");
+        let resumed: RotationView = deployment.try_resume(&begun.id).await.expect(200).read();
+        let Some(RootWork::Certify { certificates }) = &resumed.root_work else { panic!("{resumed:?}") };
+        assert_eq!(certificates[0].issuer, "root-2");
+        let published = deployment.with_root(resumed).await;
+        assert_eq!((published.state.as_str(), published.facts["root"].as_str()), ("waiting", "root-2"));
+        assert_eq!(issued_by(&deployment.issuer("devices-2")), "root-2");
+        let void = deployment.certificates().into_iter().find(|record| record.id.serial.to_string() == before).unwrap();
+        assert_eq!(void.state.name(), "void");
+        // The reservation under the root in force is the one that is given up.
+        deployment.try_back_out(&published.id).await.expect(200);
+        assert_eq!(deployment.record(&deployment.issuer("devices-2")).state.name(), "revoked");
     });
 }

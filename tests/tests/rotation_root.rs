@@ -11,7 +11,7 @@ use pki::certificate::ParsedCertificate;
 use server::clock::Clock;
 use server::rotation::PresentRoot;
 use tests::openssl::{openssl, write_certificate};
-use tests::rotations::request;
+use tests::rotations::{lose_private_key, request};
 use tests::{Ask, Deployment, Door, Options, World, eventually, isolated};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -188,15 +188,27 @@ fn a_root_key_that_is_not_active_yet_can_be_given_up() {
         assert!(matches!(begun.root_work, Some(RootWork::MakeKey { .. })), "{begun:?}");
         deployment.try_rotate(&request("root", None, None)).await.refused(409, "rotation-open");
         deployment.try_rotate(&request("issuing-ca", Some("devices"), None)).await.refused(409, "rotation-open");
+        // Given up with a key that was made and never certified: neither it nor its number is used again.
+        deployment.try_root_work(&begun).await.expect(200);
+        deployment.try_back_out(&begun.id).await.expect(200);
+        let begun: RotationView = deployment.try_rotate(&request("root", None, Some("1h"))).await.expect(201).read();
+        assert_eq!(begun.facts["new"], "root-3");
+        // Half a key, as a kill of the command in the middle of its making leaves it, is made anew.
+        let present = deployment.present_root().await;
+        let work = begun.root_work.clone().unwrap();
+        let made = tokio::task::spawn_blocking(move || present.perform(&work)).await.unwrap().unwrap();
+        lose_private_key(&deployment.config.hsm.module, &deployment.config.hsm.root, "root-3");
         let published = deployment.with_root(begun).await;
+        let own = ParsedCertificate::from_der(&deployment.issuer("root-3")).unwrap();
+        assert_ne!(own.public_key().spki_der(), made.done.public_key.unwrap().0);
         deployment.try_back_out(&published.id).await.expect(200);
-        assert_eq!(deployment.issuer_state("root-2").await, "retired");
+        assert_eq!(deployment.issuer_state("root-3").await, "retired");
         deployment.advance(2 * HOUR).await;
         assert_eq!(deployment.issuer_state("root-1").await, "offline");
         // The link by the old key is to be revoked by it.
         assert!(deployment.status().await.warnings.iter().any(|line| line.contains("not on the CRL of root-1")));
         let third = deployment.rotate("root", None, Some("0s")).await;
-        assert_eq!((third.state.as_str(), third.facts["new"].as_str()), ("done", "root-3"));
+        assert_eq!((third.state.as_str(), third.facts["new"].as_str()), ("done", "root-4"));
         assert!(deployment.restart().await.status().await.ready);
     });
 }

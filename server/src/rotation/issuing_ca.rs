@@ -55,7 +55,7 @@ struct Succession<'a> {
 impl<'a> Succession<'a> {
     fn of(service: &Service, rotation: &'a Rotation) -> Result<Self, Failure> {
         let old = succession::load(service.store.as_ref(), fact(rotation, "old")?)?.record;
-        let generation = fact(rotation, "generation")?.parse().map_err(Failure::internal)?;
+        let generation = fact(rotation, succession::GENERATION)?.parse().map_err(Failure::internal)?;
         Ok(Succession { rotation, old, generation })
     }
 
@@ -78,11 +78,31 @@ pub(super) fn public_key(base64: &str) -> Result<PublicKey, Failure> {
     PublicKey::from_spki_der(&spki).map_err(Failure::internal)
 }
 
-/// The time between publication and activity: what is asked for, or what is configured.
-pub(super) fn overlap(request: &RotationRequest, configured: Duration) -> Result<Duration, Failure> {
+/// The time between publication and activity: what is asked for, or what is configured. The new key must become active
+/// while both certificates last for the longest life of what they certify; `end` is that of the one that ends first. Up to
+/// what is configured is always possible, so that a key that is late is exchanged nevertheless.
+pub(super) fn overlap(
+    service: &Service,
+    request: &RotationRequest,
+    configured: Duration,
+    end: Timestamp,
+    now: Timestamp,
+) -> Result<Duration, Failure> {
     let Some(text) = &request.overlap else { return Ok(configured) };
-    let overlap = humantime::parse_duration(text.trim());
-    overlap.map_err(|error| wire::unreadable("overlap", format!("{text:?}: {error}; write it like 24h or 90m")))
+    let unreadable = |why: String| wire::unreadable("overlap", format!("{text:?}: {why}"));
+    let overlap = humantime::parse_duration(text.trim())
+        .map_err(|error| unreadable(format!("{error}; write it like 24h or 90m")))?;
+    let last = end.minus(longest_life(service));
+    let left = u64::try_from(last.unix_seconds().saturating_sub(now.unix_seconds())).unwrap_or(0);
+    let longest = Duration::from_secs(left.saturating_sub(1)).max(configured);
+    if overlap > longest {
+        return Err(unreadable(format!(
+            "the new key would become active when one of the two certificates is too near to its end, {end}, for a \
+             certificate of the longest life; the longest possible overlap is {}",
+            humantime::format_duration(Duration::from_secs(longest.as_secs()))
+        )));
+    }
+    Ok(overlap)
 }
 
 pub(super) fn overlap_fact(rotation: &Rotation) -> Result<Duration, Failure> {
@@ -148,7 +168,9 @@ impl Procedure for IssuingCa {
         let description = describe(&root, authority.urls())?;
         let now = service.now();
         let validity = authority.validity(authority.profile(PROFILE)?, &description, 0.0, None, now)?;
-        let overlap = overlap(request, service.config.times.ca_overlap)?;
+        let old_end = ParsedCertificate::from_der(&old.certificate_der).map_err(Failure::internal)?.not_after();
+        let end = old_end.min(validity.not_after);
+        let overlap = overlap(service, request, service.config.times.ca_overlap, end, now)?;
         let generation = succession::next_generation(store, &ca.name)?;
         let new = issuer_id(&ca.name, generation);
         let active_from = now.plus(overlap);
@@ -181,7 +203,7 @@ impl Procedure for IssuingCa {
             facts: Facts::from([
                 ("old".to_owned(), old.id),
                 ("new".to_owned(), new),
-                ("generation".to_owned(), generation.to_string()),
+                (succession::GENERATION.to_owned(), generation.to_string()),
                 ("root".to_owned(), root.id),
                 ("common_name".to_owned(), ca.common_name.clone()),
                 ("key_type".to_owned(), ca.key_type.to_string()),
@@ -270,7 +292,10 @@ fn certify(service: &Service, succession: &Succession<'_>, actor: &Actor) -> Res
         Some(reserved) => reserved,
         None => reserve(service, succession, &key, actor)?,
     };
-    let facts = Facts::from([("serial".to_owned(), certification.serial.to_string())]);
+    let facts = Facts::from([
+        ("serial".to_owned(), certification.serial.to_string()),
+        ("root".to_owned(), certification.issuer.clone()),
+    ]);
     let work = RootWork::Certify { certificates: vec![wire::certification(&certification)] };
     Ok(Progress::Root { work: Box::new(work), facts })
 }
@@ -294,11 +319,15 @@ fn wanted<'a>(
     })
 }
 
-/// What an earlier attempt reserved, if it is still reserved and by the profiles of today.
+/// What an earlier attempt reserved, if it is still reserved, under the root in force and by the profiles of today.
 fn reserved(service: &Service, succession: &Succession<'_>, key: &PublicKey) -> Result<Option<Certification>, Failure> {
     let Some(id) = certificate_id(succession)? else { return Ok(None) };
     let store = service.store.as_ref();
-    let root = succession::load(store, &id.issuer)?.record;
+    let root = ca::issuer::root(store)?;
+    // A root that was exchanged meanwhile certifies no CA any more (conformance: C16).
+    if root.id != id.issuer {
+        return Ok(None);
+    }
     let none = pki::certificate::Validity { not_before: Timestamp::EPOCH, not_after: Timestamp::EPOCH };
     let reserved = ceremony::reserved_again(store, &wanted(service, succession, &root, key, none)?, id.serial)?;
     let authority = service.authority();
@@ -316,13 +345,14 @@ fn reserve(
     let holder = ca::hierarchy::ca_holder(&succession.new_id());
     let (_, certification) = service.commit(|now| {
         authority.check_clock(store, now)?;
-        let root = succession::load(store, fact(succession.rotation, "root")?)?.record;
+        let root = ca::issuer::root(store)?;
         let description = describe(&root, authority.urls())?;
         let validity = authority.validity(authority.profile(PROFILE)?, &description, 0.0, None, now)?;
         let wanted = wanted(service, succession, &root, key, validity)?;
         let mut batch = ca::batch(now);
+        root_in_force(store, &mut batch, &root.id)?;
         let follows = Some(succession.rotation.id.as_str());
-        // One that profiles of before were for is not used any more.
+        // One that profiles of before were for, or that another root was to sign, is not used any more.
         if let Some(id) = &before {
             ca::recovery::void(store, &mut batch, id, actor, follows)?;
         }
@@ -333,11 +363,27 @@ fn reserve(
         let stored = super::load(service, &succession.rotation.id)?;
         let mut rotation = stored.record.clone();
         rotation.facts.insert("serial".to_owned(), reserved.serial.to_string());
+        rotation.facts.insert("root".to_owned(), reserved.issuer.clone());
         batch.update(&stored.with(rotation))?;
         Ok((batch, reserved))
     })?;
     service.steps.done(Step::Rotation { step: CERTIFY, point: Point::Within("reserved") });
     Ok(certification)
+}
+
+/// Refuses a root that certifies no CA any more; and the batch, if that comes true before it is committed.
+fn root_in_force(store: &dyn store::Store, batch: &mut store::Batch, root: &str) -> Result<(), Failure> {
+    let stored = succession::load(store, root)?;
+    if stored.record.state != IssuerState::Offline {
+        let detail = format!(
+            "{root} is {}, so it certifies no CA any more: resume the rotation, and the root in force is asked",
+            stored.record.state.name()
+        );
+        return Err(refused("root-not-in-force", detail));
+    }
+    let (table, key) = (<IssuerRecord as store::Record>::TABLE, store::Record::key(&stored.record));
+    batch.expect.push(store::Expect::Version { table, key, version: stored.version });
+    Ok(())
 }
 
 /// The root has signed: commit 2, in which the certificate becomes good and the key published.
@@ -365,6 +411,7 @@ fn take_in(
     let (_, active_from) = service.commit(|now| {
         service.authority().check_clock(store, now)?;
         let mut batch = ca::batch(now);
+        root_in_force(store, &mut batch, &id.issuer)?;
         let follows = Some(succession.rotation.id.as_str());
         let good = ceremony::accept(store, &mut batch, &id, &root_key, &der.0, actor, follows)?;
         let active_from = now.plus(overlap);

@@ -85,7 +85,7 @@ struct Succession<'a> {
 impl<'a> Succession<'a> {
     fn of(service: &Service, rotation: &'a Rotation) -> Result<Self, Failure> {
         let old = succession::load(service.store.as_ref(), fact(rotation, "old")?)?.record;
-        let generation = fact(rotation, "generation")?.parse().map_err(Failure::internal)?;
+        let generation = fact(rotation, succession::GENERATION)?.parse().map_err(Failure::internal)?;
         Ok(Succession { rotation, old, new_id: issuer_id(ROOT, generation), generation })
     }
 
@@ -138,11 +138,12 @@ impl Procedure for Root {
         let profile = authority.profile(PROFILE)?;
         let key_type = service.config.root_ca.key_type;
         let now = service.now();
-        let overlap = overlap(request, service.config.times.root_overlap)?;
         let generation = succession::next_generation(store, ROOT)?;
         let new = issuer_id(ROOT, generation);
-        let active_from = now.plus(overlap);
         let old_end = ParsedCertificate::from_der(&old.certificate_der).map_err(Failure::internal)?.not_after();
+        let end = old_end.min(now.plus(profile.life()));
+        let overlap = overlap(service, request, service.config.times.root_overlap, end, now)?;
+        let active_from = now.plus(overlap);
         let (urls, base) = (authority.urls(), &authority.urls().base);
         Ok(Plan {
             target: ROOT.to_owned(),
@@ -176,7 +177,7 @@ impl Procedure for Root {
             facts: Facts::from([
                 ("old".to_owned(), old.id),
                 ("new".to_owned(), new),
-                ("generation".to_owned(), generation.to_string()),
+                (succession::GENERATION.to_owned(), generation.to_string()),
                 ("common_name".to_owned(), service.config.root_ca.common_name.clone()),
                 ("key_type".to_owned(), key_type.to_string()),
                 ("overlap_seconds".to_owned(), overlap.as_secs().to_string()),

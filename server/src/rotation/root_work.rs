@@ -148,12 +148,12 @@ impl PresentRoot {
         if label.strip_prefix("root-").is_none_or(|number| number.parse::<u32>().is_err()) {
             return Err(refuse("a key in the root's token that is not the root's"));
         }
-        let (key, act) = match self.token.find_key(label)? {
+        let (key, act) = match ca::hierarchy::made_ca_key(&self.token, label, key_type)? {
             Some(key) => (key, "found"),
-            None => (self.token.generate_key_pair(label, label.as_bytes(), key_type)?, "made"),
+            None => (ca::hierarchy::make_ca_key(&self.token, label, key_type)?, "made"),
         };
         let public_key = Some(Base64(key.public_key().spki_der().to_vec()));
-        let acts = vec![format!("{act} the {key_type} key {label} in token {:?}", self.token.label())];
+        let acts = vec![format!("{act} the {} key {label} in token {:?}", key.key_type(), self.token.label())];
         Ok(RootCeremony { done: RootWorkDone { public_key, signed: Vec::new() }, acts })
     }
 
