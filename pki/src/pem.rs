@@ -68,6 +68,13 @@ pub fn is_pem(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"-----BEGIN ")
 }
 
+/// Whether a private key begins somewhere in it, in whatever form, also in those that RFC 7468 does not know: OpenSSL's
+/// old encrypted ones have headers (RFC 1421 4.6), which are not read here.
+pub fn holds_private_key(text: &[u8]) -> bool {
+    let mut labels = text.split(|byte| *byte == b'\n').filter_map(|line| boundary(line.trim_ascii(), b"-----BEGIN "));
+    labels.any(|label| label.ends_with("PRIVATE KEY"))
+}
+
 /// One block of text, in lines of 64 characters.
 pub fn encode(label: &str, der: &[u8]) -> String {
     let base64 = BASE64.encode(der);

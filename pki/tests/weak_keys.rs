@@ -261,6 +261,62 @@ fn badkeys_list_holds_keys_of_every_kind() {
 }
 
 #[test]
+fn a_damaged_list_of_badkeys_is_refused() {
+    // conformance: R6
+    let parse = |entries: &[[u8; 16]]| KeyList::parse("list", entries.concat());
+    let mut entries: Vec<[u8; 16]> = (0..4096u32).map(|number| badkeys_entry(&number.to_be_bytes(), 1)).collect();
+    entries.sort_unstable();
+    assert_eq!(parse(&entries).unwrap().len(), 4096);
+    // The same key in two collections is no damage.
+    let mut both = entries[7];
+    both[15] = 2;
+    assert!(parse(&[&entries[..8], &[both], &entries[8..]].concat()).is_ok());
+
+    assert_eq!(parse(&vec![[0; 16]; 4096]), Err(ListError::Order(2)));
+    assert_eq!(parse(&[&entries[..8], &entries[7..]].concat()), Err(ListError::Order(9)));
+    // Cut between two entries, at either end.
+    assert_eq!(parse(&entries[..2048]), Err(ListError::Part));
+    assert_eq!(parse(&entries[2048..]), Err(ListError::Part));
+    assert_eq!(parse(&entries[..3900]), Err(ListError::Part));
+}
+
+#[test]
+fn a_key_on_a_curve_whose_parameters_are_written_out_is_the_key_on_the_named_curve() {
+    // conformance: R6
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| openssl(dir.path(), arguments).unwrap();
+    for (curve, form, key_type) in [
+        ("prime256v1", "uncompressed", Some(KeyType::P256)),
+        ("prime256v1", "compressed", None),
+        ("secp384r1", "uncompressed", Some(KeyType::P384)),
+    ] {
+        run(&["ecparam", "-name", curve, "-genkey", "-noout", "-out", "key.pem"]);
+        let named = run(&["ec", "-in", "key.pem", "-pubout", "-outform", "DER"]);
+        let explicit = ["-param_enc", "explicit", "-conv_form", form, "-outform", "DER"];
+        let written = run(&[&["ec", "-in", "key.pem", "-pubout"][..], &explicit].concat());
+        assert!(written.len() > 2 * named.len());
+        match key_type {
+            Some(key_type) => {
+                let key = GivenKey::Key { digest: Sha256::digest(&named).into(), key_type };
+                assert_eq!(keys_in(&written), Ok(vec![key]), "{curve}");
+            }
+            // Known to be a key that could be certified, and not read: an error, and not "no certificate can hold it".
+            None => assert_eq!(keys_in(&written), Err(GivenKeyError::Point(KeyError::Point))),
+        }
+        // Another base point is another key.
+        if key_type == Some(KeyType::P256) {
+            let base = data_encoding::HEXLOWER
+                .decode(b"6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
+                .unwrap();
+            let at = written.windows(32).position(|window| window == base).unwrap();
+            let mut other = written.clone();
+            other[at] ^= 1;
+            assert_eq!(keys_in(&other), Ok(vec![GivenKey::NotCertifiable(KeyError::Curve)]));
+        }
+    }
+}
+
+#[test]
 fn an_x_with_leading_zeros_is_found_in_badkeys_list() {
     // conformance: R6
     let key =
@@ -314,6 +370,11 @@ fn a_key_is_taken_from_whatever_it_is_handed_in_as() {
             run(&["pkcs8", "-in", "key.pem", "-topk8", "-passout", "pass:x"]),
             run(&["pkey", "-in", "key.pem", "-traditional"]),
         ];
+        if key_type == KeyType::Rsa2048 {
+            // The form before PKCS#8, encrypted: with the headers Proc-Type and DEK-Info.
+            private.push(run(&["rsa", "-in", "key.pem", "-traditional", "-aes128", "-passout", "pass:secret"]));
+            assert!(String::from_utf8_lossy(&private[4]).contains("Proc-Type"));
+        }
         private.push([&texts[1][..], &private[0]].concat());
         for text in private {
             assert_eq!(keys_in(&text), Err(GivenKeyError::Private), "{key_type}");

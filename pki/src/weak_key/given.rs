@@ -8,6 +8,7 @@ use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5912::{ID_EC_PUBLIC_KEY, ID_RSASSA_PSS, RSA_ENCRYPTION};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use der::Decode;
+use p256::elliptic_curve::sec1::ToEncodedPoint;
 
 use crate::key::KeyError;
 use crate::pem::{self, PemError};
@@ -76,6 +77,9 @@ pub fn keys_in(bytes: &[u8]) -> Result<Vec<GivenKey>, GivenKeyError> {
     if bytes.len() > MAX_GIVEN {
         return Err(GivenKeyError::TooLarge(bytes.len()));
     }
+    if pem::holds_private_key(bytes) {
+        return Err(GivenKeyError::Private);
+    }
     let keys = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
         pem::decode_all(bytes)?.iter().map(block).collect::<Result<Vec<_>, _>>()?
     } else if bytes.iter().all(|octet| octet.is_ascii_graphic() || octet.is_ascii_whitespace()) {
@@ -93,7 +97,6 @@ fn block(block: &pem::Block) -> Result<GivenKey, GivenKeyError> {
         | pem::CERTIFICATE_REQUEST
         | "NEW CERTIFICATE REQUEST"
         | "RSA PUBLIC KEY" => object(&block.der),
-        label if label.ends_with("PRIVATE KEY") => Err(GivenKeyError::Private),
         label => Err(GivenKeyError::Label(label.to_owned())),
     }
 }
@@ -116,9 +119,46 @@ fn digests(text: &[u8]) -> Result<Vec<GivenKey>, GivenKeyError> {
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 /// The explicit version of a certificate (RFC 5280 4.1.2.1).
 const VERSION: u8 = 0xa0;
+
+/// What a DER object is, by its shape alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A `SubjectPublicKeyInfo`.
+    PublicKey,
+    /// A `Certificate`.
+    Certificate,
+    /// A `CertificationRequest`.
+    Request,
+    /// A private key, in one of its forms.
+    PrivateKey,
+}
+
+/// Tells what a DER object is meant to be, so that it can be refused by the rules of that; `None` when it is nothing that
+/// is known here.
+pub fn shape(der: &[u8]) -> Option<Shape> {
+    let (whole, _) = strict::split(der).ok().filter(|(whole, rest)| whole.tag == SEQUENCE && rest.is_empty())?;
+    let tags = |of| elements(of).ok().map(|parts| parts.iter().map(|part| part.tag).collect::<Vec<_>>());
+    match tags(whole)?[..] {
+        [SEQUENCE, BIT_STRING] => Some(Shape::PublicKey),
+        [INTEGER, INTEGER] => None,
+        [INTEGER, ..] => Some(Shape::PrivateKey),
+        [SEQUENCE, SEQUENCE, BIT_STRING] => {
+            let (body, _) = strict::split(whole.content).ok()?;
+            match tags(body)?[..] {
+                [VERSION, ..] | [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, ..] => {
+                    Some(Shape::Certificate)
+                }
+                [INTEGER, SEQUENCE, SEQUENCE, ..] => Some(Shape::Request),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
 
 /// One DER object, told by its shape.
 fn object(der: &[u8]) -> Result<GivenKey, GivenKeyError> {
@@ -168,12 +208,41 @@ fn public_key(spki: Element<'_>) -> Result<GivenKey, GivenKeyError> {
         }
         (Some(ID_EC_PUBLIC_KEY), _) => match PublicKey::from_spki_der(spki.raw) {
             Ok(key) => Ok(GivenKey::Key { digest: key.digest(), key_type: key.key_type() }),
-            Err(error @ KeyError::Curve) => Ok(GivenKey::NotCertifiable(error)),
+            Err(error @ KeyError::Curve) => match named_curve(&algorithm)? {
+                // The same key, as it could be certified: the form in which its curve is given is no part of it.
+                Some(curve) => {
+                    let point = key.content.get(1..).unwrap_or_default();
+                    let key = PublicKey::from_ec_point(curve, point).map_err(GivenKeyError::Point)?;
+                    Ok(GivenKey::Key { digest: key.digest(), key_type: curve })
+                }
+                None => Ok(GivenKey::NotCertifiable(error)),
+            },
             Err(error) => Err(GivenKeyError::Point(error)),
         },
         (Some(other), _) => Ok(GivenKey::NotCertifiable(KeyError::UnknownAlgorithm(other))),
         (None, _) => Err(GivenKeyError::Malformed("its key has no algorithm")),
     }
+}
+
+/// The curve whose parameters are written out as `ECParameters ::= SEQUENCE { version, fieldID, curve, base, order, … }`
+/// (SEC 1 C.2), told by its base point: with another base the point is another key, whose private half is worth nothing on
+/// the named curve. That the point is one of the curve is checked by whoever takes it.
+fn named_curve(algorithm: &[Element<'_>]) -> Result<Option<KeyType>, GivenKeyError> {
+    let Some(parameters) = algorithm.get(1).filter(|parameters| parameters.tag == SEQUENCE) else { return Ok(None) };
+    let parts = elements(*parameters)?;
+    let base = match parts.iter().map(|part| part.tag).collect::<Vec<_>>()[..] {
+        [INTEGER, SEQUENCE, SEQUENCE, OCTET_STRING, INTEGER, ..] => parts[3].content,
+        _ => return Err(GivenKeyError::Malformed("the parameters of its curve are no parameters")),
+    };
+    let p256 = p256::AffinePoint::GENERATOR.to_encoded_point(false);
+    let p384 = p384::AffinePoint::GENERATOR.to_encoded_point(false);
+    // Either half of the pair ±G will do: the private keys are each other's negatives.
+    let begins = |x: Option<&[u8]>| x.is_some_and(|x| base.get(1..=x.len()) == Some(x));
+    Ok(match () {
+        () if begins(p256.x().map(|x| &x[..])) => Some(KeyType::P256),
+        () if begins(p384.x().map(|x| &x[..])) => Some(KeyType::P384),
+        () => None,
+    })
 }
 
 fn rsa(key: Element<'_>) -> Result<GivenKey, GivenKeyError> {

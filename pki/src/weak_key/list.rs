@@ -47,8 +47,16 @@ pub enum ListError {
     )]
     Length(usize),
     /// Out of order.
-    #[error("entry {0} is out of order, so this is not badkeys' blocklist.dat, or not all of it: fetch it again")]
+    #[error(
+        "entry {0} is out of order, or there twice, so this is not badkeys' blocklist.dat, or a damaged one: fetch it again"
+    )]
     Order(usize),
+    /// Nothing at one end of the order, where a whole list has entries.
+    #[error(
+        "its entries, which are digests, are not spread from end to end, so a part of badkeys' blocklist.dat is away: \
+         fetch it again"
+    )]
+    Part,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -148,11 +156,22 @@ fn badkeys(file: Vec<u8>) -> Result<Vec<u8>, ListError> {
     if !rest.is_empty() {
         return Err(ListError::Length(file.len()));
     }
-    let disorder = entries.windows(2).position(|two| two[0][..BADKEYS_DIGEST] > two[1][..BADKEYS_DIGEST]);
-    match disorder {
-        Some(before) => Err(ListError::Order(before + 2)),
-        None => Ok(file),
+    let falls = |two: &[[u8; BADKEYS_ENTRY]]| two[0][..BADKEYS_DIGEST] > two[1][..BADKEYS_DIGEST] || two[0] == two[1];
+    if let Some(before) = entries.windows(2).position(falls) {
+        return Err(ListError::Order(before + 2));
     }
+    if !is_spread(entries) { Err(ListError::Part) } else { Ok(file) }
+}
+
+/// Digests are spread evenly, so a file that was cut between two entries shows it by the gap at its end. A gap of
+/// [`GAP`] times the mean comes by chance once in 10^27 lists; what is shorter than that goes unnoticed.
+fn is_spread(entries: &[[u8; BADKEYS_ENTRY]]) -> bool {
+    const GAP: u128 = 64;
+    let place =
+        |entry: &[u8; BADKEYS_ENTRY]| entry[..8].iter().fold(0u128, |place, octet| place << 8 | u128::from(*octet));
+    let widest = GAP * (1 << 64) / entries.len().max(1) as u128;
+    let (first, last) = (entries.first().map_or(0, place), entries.last().map_or(0, place));
+    first <= widest && (1 << 64) - last <= widest
 }
 
 /// What Debian's lists say of a key; nothing of keys on curves.
