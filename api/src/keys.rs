@@ -16,6 +16,9 @@ pub struct CompromisedKeysRequest {
     pub reason: String,
     /// Who adds them.
     pub people: Vec<String>,
+    /// Only to see whether they can be added: nothing is.
+    #[serde(default)]
+    pub check_only: bool,
 }
 
 /// What came of it. Nothing is revoked by it.
@@ -28,6 +31,9 @@ pub struct CompromisedKeysReply {
     /// Why others need not be in it: no certificate can hold them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_certifiable: Vec<String>,
+    /// What whoever adds them should know: that one is a CA's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// All that are in the set now, of those that were given: SHA-256 in hexadecimal.
     pub keys: Vec<String>,
     /// The certificates that hold one of them.
@@ -93,4 +99,7 @@ pub struct KnownKeyList {
     pub form: String,
     /// How many keys it has.
     pub entries: u64,
+    /// How many it had before it was read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }

@@ -66,6 +66,14 @@ pub enum Error {
          backup; a new token would not have the same keys"
     )]
     TokenAway(String),
+    /// A file of profiles cannot be read as text.
+    #[error("the profiles {}: {reason}", path.display())]
+    ProfilesFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// A list of known keys cannot be used.
     #[error("the list of known keys {}: {reason}. It is named by `lists` under [known_keys]", path.display())]
     KnownKeys {
@@ -106,7 +114,14 @@ impl From<Failure> for Error {
 impl Error {
     /// Whether the configuration, or a file that it names, is wrong.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Error::Config(_) | Error::Policy(_) | Error::Profiles(_) | Error::KnownKeys { .. })
+        matches!(
+            self,
+            Error::Config(_)
+                | Error::Policy(_)
+                | Error::Profiles(_)
+                | Error::ProfilesFile { .. }
+                | Error::KnownKeys { .. }
+        )
     }
 
     /// Whether a token refused its PIN: trying again could lock it.

@@ -1,7 +1,5 @@
 //! Rule R6 for people: the files that list known keys, and the set of compromised keys.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use api::keys::{
@@ -9,20 +7,23 @@ use api::keys::{
 };
 use audit::{Actor, AuditRecord, Outcome};
 use ca::compromised::{self, CompromisedKey};
+use ca::reservation::KeyRecord;
 use config::Config;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use pki::weak_key::given::{GivenKey, keys_in};
+use pki::weak_key::given::{GivenKey, MAX_GIVEN, keys_in};
 use pki::weak_key::list::{KeyList, KeyLists, MAX_LIST};
 
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::people::{invalid, tidy};
+use crate::regular_file;
 use crate::service::Service;
 
-/// How long a reason may be, in characters, and a person's name.
+/// How long a reason may be, in characters.
 const MAX_WORDS: usize = 200;
 
-/// How many people may name themselves.
-const MAX_PEOPLE: usize = 8;
+/// No more is read of a file of keys that are to be added, in octets.
+pub const MAX_KEYS: u64 = MAX_GIVEN as u64;
 
 /// Reads the lists that the configuration names.
 ///
@@ -35,10 +36,7 @@ pub(crate) fn load(config: &Config) -> Result<KeyLists, Error> {
 
 fn read(path: &Path) -> Result<KeyList, Error> {
     let refuse = |reason: String| Error::KnownKeys { path: path.to_owned(), reason };
-    let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-    let mut bytes = Vec::new();
-    // One octet more than is allowed is enough to be refused.
-    file.take(MAX_LIST as u64 + 1).read_to_end(&mut bytes).map_err(|error| refuse(error.to_string()))?;
+    let bytes = regular_file::read(path, MAX_LIST as u64).map_err(|error| refuse(error.to_string()))?;
     KeyList::parse(&path.display().to_string(), bytes).map_err(|error| refuse(error.to_string()))
 }
 
@@ -50,6 +48,7 @@ pub(crate) fn lists(service: &Service) -> Vec<KnownKeyList> {
         file: list.name().to_owned(),
         form: list.form().to_owned(),
         entries: list.len() as u64,
+        before: None,
     };
     lists.iter().map(view).collect()
 }
@@ -59,20 +58,26 @@ pub(crate) fn lists(service: &Service) -> Vec<KnownKeyList> {
 /// # Errors
 /// 422 with the file, or the store's.
 pub(crate) fn reload(service: &Service, actor: &Actor) -> Result<Vec<KnownKeyList>, Failure> {
+    let before = lists(service);
     let read = load(&service.config).map_err(|error| {
         let detail = format!("{error}; the lists that were read before stay in force");
         Failure::new(422, "known-keys", "A list of known keys is not read", detail)
     })?;
     // Exchanged before it is recorded: what a list adds is refused no later than the record says.
     service.authority().known_keys().replace(read);
-    let lists = lists(service);
+    let mut lists = lists(service);
+    for list in &mut lists {
+        list.before = before.iter().find(|known| known.file == list.file).map(|known| known.entries);
+        tracing::info!(list = list.file, before = list.before, entries = list.entries, "a list of known keys was read");
+    }
     service.commit(|now| {
         let mut act = AuditRecord::new(now, actor.clone(), "key.lists", Outcome::Done);
         for list in &lists {
             act = act.on("list", &list.file);
         }
         let mut batch = ca::batch(now);
-        ca::record(&mut batch, &act.fact("entries", lists.iter().map(|list| list.entries).sum::<u64>()))?;
+        let all = |lists: &[KnownKeyList]| lists.iter().map(|list| list.entries).sum::<u64>();
+        ca::record(&mut batch, &act.fact("entries", all(&lists)).fact("before", all(&before)))?;
         Ok((batch, ()))
     })?;
     Ok(lists)
@@ -88,16 +93,9 @@ fn words(field: &'static str, text: &str) -> Result<String, Failure> {
 }
 
 fn people(given: &[String], least: usize) -> Result<Vec<String>, Failure> {
-    let mut people = Vec::new();
-    for name in given {
-        let name = words("people", name)?;
-        if !people.iter().any(|other: &String| other.eq_ignore_ascii_case(&name)) {
-            people.push(name);
-        }
-    }
-    if people.len() < least || people.len() > MAX_PEOPLE {
-        let rule = format!("{least} different people name themselves at least, and {MAX_PEOPLE} at most (--by NAME)");
-        return Err(ra::Error::invalid("people", rule).into());
+    let people = tidy(given)?;
+    if people.len() < least {
+        return Err(invalid(format!("{least} different people name themselves at least (--by NAME)")));
     }
     Ok(people)
 }
@@ -136,6 +134,19 @@ pub(crate) fn add(
     keys.sort_by(|one, other| one.digest.cmp(&other.digest));
     keys.dedup_by(|one, other| one.digest == other.digest);
     let store = service.store.as_ref();
+    for key in &keys {
+        if let Some(own) = store::load::<KeyRecord>(store, &key.digest)?.filter(|known| known.record.is_ca) {
+            let (key, holder) = (key.name(), own.record.holder);
+            reply.warnings.push(format!(
+                "{key} is the service's own: the key of {holder}. If it is out, everything that it signed is in doubt: \
+                 rotate that CA"
+            ));
+        }
+    }
+    if request.check_only {
+        reply.keys = keys.iter().map(CompromisedKey::name).collect();
+        return Ok(reply);
+    }
     for portion in keys.chunks(compromised::PORTION) {
         let (_, new) = service.commit(|now| Ok(compromised::add(store, portion, actor, now)?))?;
         reply.added += new as u64;

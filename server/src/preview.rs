@@ -12,6 +12,7 @@ use pki::certificate::{
 };
 use pki::profile::{CertificateProfile, ProfileSet, Purpose};
 use pki::request::check_request;
+use pki::weak_key::given::{GivenKeyError, MAX_GIVEN, Shape, shape};
 use pki::{IssuerDescription, PublicKey, SerialNumber, SignatureAlgorithm, Timestamp, pem, usage, weak_key};
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -19,6 +20,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::failure::Failure;
 use crate::service::Service;
 use crate::{Error, profiles};
+
+/// No key, request or certificate that a preview is made for is longer, in octets.
+pub const MAX_KEY: u64 = MAX_GIVEN as u64;
 
 /// What a preview takes from where it is made.
 struct Surroundings<'a> {
@@ -226,6 +230,9 @@ fn refused(error: PrepareError) -> Failure {
 /// The key of a SubjectPublicKeyInfo, a request or a certificate, and what a request asks for and does not get.
 fn read_key(bytes: &[u8]) -> Result<(PublicKey, Vec<String>), Failure> {
     let refuse = |error: &dyn Display| Failure::new(422, "key", "The key is refused", format!("the key: {error}"));
+    if pem::holds_private_key(bytes) {
+        return Err(refuse(&GivenKeyError::Private));
+    }
     let block = if pem::is_pem(bytes) {
         let mut blocks = pem::decode_all(bytes).map_err(|error| refuse(&error))?;
         if blocks.len() != 1 {
@@ -250,10 +257,15 @@ fn read_key(bytes: &[u8]) -> Result<(PublicKey, Vec<String>), Failure> {
             "{} is neither a public key (PUBLIC KEY), a request (CERTIFICATE REQUEST) nor a certificate (CERTIFICATE)",
             block.label
         ))),
-        None => PublicKey::from_spki_der(bytes)
-            .map(|key| (key, vec![]))
-            .or_else(|_| of_certificate(bytes))
-            .or_else(|_| of_request(bytes).map_err(|error| refuse(&error).with_rule(error.rule()))),
+        // By its shape it is one of these, and is judged as that.
+        None => match shape(bytes) {
+            Some(Shape::PublicKey) => {
+                PublicKey::from_spki_der(bytes).map(|key| (key, vec![])).map_err(|error| refuse(&error))
+            }
+            Some(Shape::Certificate) => of_certificate(bytes).map_err(|error| refuse(&error)),
+            Some(Shape::PrivateKey) => Err(refuse(&GivenKeyError::Private)),
+            Some(Shape::Request) | None => of_request(bytes).map_err(|error| refuse(&error).with_rule(error.rule())),
+        },
     }
 }
 

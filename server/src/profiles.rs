@@ -10,6 +10,7 @@ use pki::profile::{CertificateProfile, ProfileError, ProfileSet};
 use pki::usage;
 
 use crate::Error;
+use crate::regular_file;
 use crate::service::Service;
 
 /// Checks a file of profiles, and lists what is wrong with it: one problem for each profile. Beside a configuration, also
@@ -18,7 +19,7 @@ use crate::service::Service;
 /// # Errors
 /// When the file cannot be read. What is wrong inside it is no error, but the result.
 pub fn check_file(path: &Path, config: Option<(&Path, &Config)>) -> Result<ProfileCheck, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let text = read_text(path)?;
     let file = path.display().to_string();
     let compared_with = config.map(|(origin, _)| origin.display().to_string());
     let set = match ProfileSet::load_or_list(&text, &file) {
@@ -31,6 +32,24 @@ pub fn check_file(path: &Path, config: Option<(&Path, &Config)>) -> Result<Profi
     let problems: Vec<_> = config.into_iter().flat_map(|(origin, config)| missing(&set, origin, config)).collect();
     let reply = problems.is_empty().then(|| reply(&file, &set));
     Ok(ProfileCheck { file, set: reply, compared_with, problems })
+}
+
+/// No file of profiles is longer, in octets.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// The text of a file of profiles.
+///
+/// # Errors
+/// When it cannot be read, or is not UTF-8; with the line, and the remedy.
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    let refuse = |reason: String| Error::ProfilesFile { path: path.to_owned(), reason };
+    let bytes = regular_file::read(path, MAX_TEXT)
+        .map_err(|error| refuse(format!("{error}. Remedy: name a file of profiles that can be read")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|octet| **octet == b'\n').count() + 1;
+        refuse(format!("line {line} is not UTF-8, as TOML is. Remedy: save the file as UTF-8"))
+    })
 }
 
 /// The profiles that a CA of the configuration issues by, and that are not there.

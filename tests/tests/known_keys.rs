@@ -27,6 +27,7 @@ async fn try_add(world: &World, content: &[u8]) -> Reply {
         content: Base64(content.to_vec()),
         reason: REASON.to_owned(),
         people: vec!["Ada Okafor".to_owned()],
+        check_only: false,
     };
     world.admin().send(Ask::post("/compromised-keys").json(&request)).await
 }
@@ -92,6 +93,7 @@ fn a_key_that_is_added_lists_its_certificates_and_is_refused_until_two_people_re
         let send = async |removal| world.admin().send(Ask::post("/compromised-keys/removal").json(&removal)).await;
         send(removal(&["Ada Okafor"])).await.refused(422, "invalid");
         send(removal(&["Ada Okafor", "ada okafor"])).await.refused(422, "invalid");
+        send(removal(&["Ada Okafor", " ada \t OKAFOR"])).await.refused(422, "invalid");
         let removed: CompromisedKeyView = send(removal(&["Ada Okafor", "Tom Byrne"])).await.expect(200).read();
         assert_eq!((removed.key, removed.people), (digest(&key), vec!["Ada Okafor".to_owned()]));
         send(removal(&["Ada Okafor", "Tom Byrne"])).await.refused(404, "not-found");
@@ -155,7 +157,10 @@ fn keys_that_the_service_makes_for_itself_are_checked_like_all_others() {
     isolated(async |home| {
         let world = World::new(&home).await;
         // A CA's own key: its certificate is found, whoever signs with it.
-        let found = add(&world, &world.deployment.issuer("authentication-1")).await.certificates;
+        let reply = add(&world, &world.deployment.issuer("authentication-1")).await;
+        let [warning] = &reply.warnings[..] else { panic!("{reply:?}") };
+        assert!(warning.contains("ca:authentication-1"), "{warning}");
+        let found = reply.certificates;
         let [of_ca] = &found[..] else { panic!("{found:?}") };
         assert_eq!((of_ca.holder.as_str(), of_ca.profile.as_str()), ("service:ca:authentication-1", "issuing-ca"));
 
@@ -237,6 +242,7 @@ fn lists_of_known_keys_are_read_again_while_running_and_a_broken_one_changes_not
         let reload = async || world.admin().send(Ask::post("/known-key-lists/reload")).await;
         let lists: Page<KnownKeyList> = reload().await.expect(200).read();
         assert_eq!((lists.items[0].entries, lists.items[0].form.as_str()), (3, "badkeys blocklist"));
+        assert_eq!(lists.items[0].before, Some(2));
         begin_with(&world, &card, &fresh).await.refused_by("R6");
         assert_eq!(world.last_audit("key.lists").await.facts["entries"], "3");
 
@@ -268,6 +274,7 @@ fn what_is_no_key_is_refused_whole_and_a_private_key_with_a_word_of_advice() {
         assert!(detail.contains("openssl pkey -in FILE -pubout") && detail.contains("Nothing"), "{detail}");
         try_add(&world, b"").await.refused(422, "no-keys");
         let anonymous = CompromisedKeysRequest {
+            check_only: false,
             content: Base64(digest(&new_key()).into_bytes()),
             reason: REASON.to_owned(),
             people: Vec::new(),
@@ -388,6 +395,17 @@ fn the_command_line_adds_lists_and_removes() {
         std::fs::write(&digests, "rubbish").unwrap();
         let (code, words) = run(&[&["key", "compromised", "add", files[1]][..], &common].concat()).await;
         assert!(code == Some(3) && words.contains("line 1") && words.contains("digests.txt"), "{words}");
+        // One that is bad keeps the good one before it out of the set, too.
+        let (fresh, good) = (new_key(), dir.join("good.txt"));
+        std::fs::write(&good, digest(&fresh)).unwrap();
+        let both = [&["key", "compromised", "add", good.to_str().unwrap(), files[1]][..], &common].concat();
+        let (code, words) = run(&both).await;
+        assert!(code == Some(3) && words.contains("digests.txt"), "{words}");
+        let (_, words) = run(&["key", "compromised", "list"]).await;
+        assert!(!words.contains(&digest(&fresh)), "{words}");
+        std::fs::write(&digests, vec![b'#'; (1 << 20) + 1]).unwrap();
+        let (code, words) = run(&both).await;
+        assert!(code == Some(1) && words.contains("1048576 at most"), "{words}");
         let (code, words) = run(&["key", "lists"]).await;
         assert!(code == Some(0) && words.contains("known_keys"), "{words}");
     });

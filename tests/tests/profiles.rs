@@ -228,7 +228,11 @@ fn what_cannot_be_issued_is_refused_with_rule_and_remedy() {
         )
         .unwrap();
         openssl(&scratch, &["pkey", "-in", "private.pem", "-pubout", "-out", "good.pem"]).unwrap();
+        openssl(&scratch, &["pkey", "-in", "rsa.pem", "-pubout", "-outform", "DER", "-out", "small.der"]).unwrap();
         fs::write(scratch.join("garbage"), b"garbage").unwrap();
+        fs::write(scratch.join("huge"), vec![0x30; (1 << 20) + 1]).unwrap();
+        fs::write(scratch.join("latin.toml"), b"# one\n# caf\xe9\n").unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(scratch.join("pipe")).status().unwrap().success());
         let even = PublicKey::from_rsa(&[&[0xc0; 255][..], &[0x02]].concat(), &[1, 0, 1]).unwrap();
         fs::write(scratch.join("even.pem"), pem::encode(pem::PUBLIC_KEY, even.spki_der())).unwrap();
         let bad = config::SHIPPED_PROFILES_TOML.replace("life = \"72h\"", "life = \"96h\"");
@@ -241,7 +245,12 @@ fn what_cannot_be_issued_is_refused_with_rule_and_remedy() {
             (vec!["nothing", "--key", &path("good.pem")], 3, "there is no certificate profile \"nothing\""),
             (vec!["card-signing", "--key", &path("small.pem")], 3, "R2"),
             (vec!["card-signing", "--key", &path("even.pem")], 3, "R3"),
-            (vec!["card-signing", "--key", &path("private.pem")], 3, "neither a public key"),
+            (vec!["card-signing", "--key", &path("private.pem")], 3, "this is a private key"),
+            (vec!["card-signing", "--key", &path("small.der")], 3, "rule R2: an RSA modulus"),
+            (vec!["card-signing", "--key", &path("huge")], 1, "1048576 at most"),
+            (vec!["card-signing", "--key", &path("pipe")], 1, "no regular file"),
+            (vec!["card-signing", "--key", &path("good.pem"), "--file", &path("latin.toml")], 2, "line 2 is not UTF-8"),
+            (vec!["card-signing", "--key", &path("good.pem"), "--file", &path("away.toml")], 2, "away.toml"),
             (vec!["card-signing", "--key", &path("garbage")], 3, "R1"),
             (vec!["card-signing", "--key", &path("away.pem")], 1, "away.pem"),
             (vec!["card-signing", "--key", &path("good.pem")], 3, "needs the field user_id"),

@@ -213,6 +213,28 @@ fn a_root_key_that_is_not_active_yet_can_be_given_up() {
     });
 }
 
+// conformance: R6
+#[test]
+fn a_root_whose_key_is_compromised_gets_no_successor_and_is_told_the_way_out() {
+    isolated(async |home| {
+        let deployment = Deployment::start(&home).await;
+        let compromised = api::keys::CompromisedKeysRequest {
+            content: served(&deployment, "root-1").await.into(),
+            reason: "a copy of the token was sold".to_owned(),
+            people: vec!["Ada First".to_owned()],
+            check_only: false,
+        };
+        let added: api::keys::CompromisedKeysReply =
+            deployment.admin().send(Ask::post("/compromised-keys").json(&compromised)).await.expect(201).read();
+        assert!(added.added == 1 && added.warnings[0].contains("ca:root"), "{added:?}");
+        let begun: RotationView = deployment.try_rotate(&request("root", None, None)).await.expect(201).read();
+        let refused = deployment.try_root_work(&begun).await.refused_by("R6");
+        assert!(refused.detail.contains("cardinal init"), "{refused:?}");
+        deployment.try_back_out(&begun.id).await.expect(200);
+        assert!(deployment.rotations().await.iter().all(|one| one.state != "open"));
+    });
+}
+
 #[test]
 fn the_roots_token_certifies_no_key_as_the_roots_that_it_does_not_hold() {
     isolated(async |home| {

@@ -38,18 +38,34 @@ pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<(), Error> {
 
 fn add(context: &Context, files: &[PathBuf], reason: String, people: Vec<String>) -> Result<(), Error> {
     let admin = Admin::of(context)?;
-    // All are read before any is sent: a name that is wrong leaves nothing half done.
+    // All are read, and looked at, before any is added: what is wrong leaves nothing half done.
     let contents: Result<Vec<Vec<u8>>, Error> = files.iter().map(|file| read(file)).collect();
+    let contents = contents?;
+    let send = |file: &Path, content: &[u8], check_only: bool| -> Result<CompromisedKeysReply, Error> {
+        let (reason, people) = (reason.clone(), people.clone());
+        let request = CompromisedKeysRequest { content: Base64(content.to_vec()), reason, people, check_only };
+        let sent = wait(admin.post("/compromised-keys", &request));
+        sent.map_err(|error| Error::OfFile { path: file.to_owned(), source: Box::new(error) })
+    };
+    for (file, content) in files.iter().zip(&contents) {
+        send(file, content, true)?;
+    }
     let mut added = CompromisedKeysReply::default();
-    for (file, content) in files.iter().zip(contents?) {
-        let request =
-            CompromisedKeysRequest { content: Base64(content), reason: reason.clone(), people: people.clone() };
-        let sent: Result<CompromisedKeysReply, Error> = wait(admin.post("/compromised-keys", &request));
-        let reply = sent.map_err(|error| Error::OfFile { path: file.clone(), source: Box::new(error) })?;
+    let mut failed = None;
+    for (file, content) in files.iter().zip(&contents) {
+        let reply = match send(file, content, false) {
+            Ok(reply) => reply,
+            // Those before it are in the set: what came of them is told first.
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        };
         added.added += reply.added;
         added.known += reply.known;
         added.keys.extend(reply.keys);
         added.certificates.extend(reply.certificates);
+        added.warnings.extend(reply.warnings);
         let name = |why: String| format!("{}: {why}", file.display());
         added.not_certifiable.extend(reply.not_certifiable.into_iter().map(name));
     }
@@ -63,17 +79,20 @@ fn add(context: &Context, files: &[PathBuf], reason: String, people: Vec<String>
         for why in &reply.not_certifiable {
             text += &format!("not added: {why}\n");
         }
+        for warning in &reply.warnings {
+            text += &format!("warning: {warning}\n");
+        }
         if !reply.certificates.is_empty() {
             text += "\n";
             text += &table_of_certificates(&reply.certificates);
         }
         text + "\nRequests for these keys are refused from now on. Nothing was revoked.\n"
     });
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(Error::file(file))
+    server::regular_file::read(file, server::known_keys::MAX_KEYS).map_err(Error::file(file))
 }
 
 fn remove(context: &Context, request: RemovalRequest, yes: bool) -> Result<(), Error> {
@@ -109,8 +128,10 @@ fn lists(context: &Context, reload: bool) -> Result<(), Error> {
         if lists.is_empty() {
             return "There is no list: name some as `lists` under [known_keys] in the configuration.\n".to_owned();
         }
-        let rows = lists.iter().map(|list| [list.file.clone(), list.form.clone(), list.entries.to_string()]);
-        report::table(["list", "form", "keys"], rows)
+        let before = |list: &KnownKeyList| list.before.map_or_else(|| "-".to_owned(), |before| before.to_string());
+        let rows =
+            lists.iter().map(|list| [list.file.clone(), list.form.clone(), list.entries.to_string(), before(list)]);
+        report::table(["list", "form", "keys", "before"], rows)
     });
     Ok(())
 }

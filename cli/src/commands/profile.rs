@@ -111,8 +111,10 @@ fn one(profile: &ProfileView) -> String {
 }
 
 fn preview(context: &Context, args: &PreviewArgs) -> Result<(), Error> {
-    let read = |path: &std::path::PathBuf| std::fs::read(path).map_err(Error::file(path));
-    let text = |path: &std::path::PathBuf| std::fs::read_to_string(path).map_err(Error::file(path));
+    let read = |path: &std::path::PathBuf| {
+        server::regular_file::read(path, server::preview::MAX_KEY).map_err(Error::file(path))
+    };
+    let text = |path: &std::path::PathBuf| server::profiles::read_text(path);
     let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in &args.fields {
         fields.entry(name.clone()).or_default().push(value.clone());

@@ -3,28 +3,12 @@
 use ca::rotation::RotationKind;
 
 use crate::failure::Failure;
+pub(super) use crate::people::MAX_PEOPLE;
+use crate::people::{invalid, tidy};
 
-/// The longest name of a person that is recorded, in characters.
-const MAX_NAME: usize = 100;
-/// How many people one rotation records at most.
-pub(super) const MAX_PEOPLE: usize = 16;
-
-/// The names that were given, tidied. Names that differ only in case or spaces are one person's.
+/// The names that were given, tidied; as many as are needed.
 pub(super) fn people(given: &[String], needed: usize) -> Result<Vec<String>, Failure> {
-    let invalid = |rule: String| Failure::from(ra::Error::invalid("people", rule));
-    let mut names: Vec<String> = Vec::new();
-    for name in given {
-        let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
-        if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(invalid(format!("a person's name has 1 to {MAX_NAME} characters")));
-        }
-        if !names.iter().any(|known| known.to_lowercase() == name.to_lowercase()) {
-            names.push(name);
-        }
-    }
-    if names.len() > MAX_PEOPLE {
-        return Err(invalid(format!("{MAX_PEOPLE} people at most")));
-    }
+    let names = tidy(given)?;
     if names.len() < needed {
         let rule = match needed {
             1 => "whoever does it is named: give --by NAME".to_owned(),

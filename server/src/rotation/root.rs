@@ -25,6 +25,12 @@ use crate::root_crls;
 use crate::service::Service;
 use crate::steps::{Point, Step};
 
+/// A new root that the old one's key vouches for is worth nothing when others have that key.
+const OLD_ROOT_COMPROMISED: &str = "rule R6: the root's present key is in the set of compromised keys, so it certifies no \
+    successor, and none certifies it. If it is out, make a new hierarchy with `cardinal init` in another place, and give \
+    its root to the relying systems by hand; if it is not, take the key out of the set first (`cardinal key compromised \
+    remove`, two people), then resume the rotation, or back it out";
+
 /// The root's profile.
 const PROFILE: &str = "root-ca";
 
@@ -351,6 +357,9 @@ fn certify(
             let stored = super::load(service, &succession.rotation.id)?;
             let mut rotation = stored.record.clone();
             let mut certifications = Vec::new();
+            if ca::compromised::find(store, &old.public_key().digest())?.is_some() {
+                return Err(Failure::new(422, "key", "The key is refused", OLD_ROOT_COMPROMISED).with_rule("R6"));
+            }
             for piece in pieces {
                 let holder = match piece {
                     Piece::OldWithNew => ca::hierarchy::ca_holder(&succession.old.id),
