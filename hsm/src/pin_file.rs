@@ -10,6 +10,10 @@
 //! Between 1 and 3 nobody can tell from the files which of the two is the token's. Whoever opens the token then tries
 //! each once, the old one first, and only if the token does not warn of failed tries beforehand; what it finds settles
 //! the files.
+//!
+//! This holds for these files alone. Whether step 2 leaves the token whole when the process is killed within it is the
+//! token's affair: SoftHSM writes its token object in place, and can be left with an empty one, which no PIN opens. A copy
+//! of the token, made before, is what helps then.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};

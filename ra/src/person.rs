@@ -255,7 +255,7 @@ const MAX_MARKS: usize = 4;
 
 /// Characters that nobody sees, or that change how others are shown: controls, format characters, fillers, variation
 /// selectors, tags, private use and noncharacters. What a registrar cannot see must not be in a certificate.
-fn is_unseen(c: char) -> bool {
+pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'

@@ -92,6 +92,7 @@ struct Flaws {
     status: Option<u16>,
     content_type: Option<&'static str>,
     max_age: Option<u64>,
+    cache_control: Option<&'static str>,
     no_validators: bool,
     ignores_conditions: bool,
     no_ranges: bool,
@@ -140,9 +141,14 @@ fn reply(request: &Request<Incoming>, found: Option<(Vec<u8>, Flaws)>) -> Respon
         return Response::builder().status(404).body(Full::default()).unwrap();
     };
     let this_update = UNIX_EPOCH + Duration::from_secs(NOW.minus(HOUR).unix_seconds().unsigned_abs());
-    let mut response = Response::builder()
-        .header(header::CONTENT_TYPE, flaws.content_type.unwrap_or("application/pkix-crl"))
-        .header(header::CACHE_CONTROL, format!("max-age={}, public", flaws.max_age.unwrap_or(3600)));
+    let mut response =
+        Response::builder().header(header::CONTENT_TYPE, flaws.content_type.unwrap_or("application/pkix-crl")).header(
+            header::CACHE_CONTROL,
+            match flaws.cache_control {
+                Some(text) => text.to_owned(),
+                None => format!("max-age={}, public", flaws.max_age.unwrap_or(3600)),
+            },
+        );
     let mut status = flaws.status.unwrap_or(200);
     if !flaws.no_validators {
         response = response.header(header::ETAG, "\"7\"");
@@ -288,6 +294,11 @@ async fn what_http_gets_wrong_is_said() {
         (Flaws { status: Some(503), ..plain }, "http", Outcome::Failed),
         (Flaws { status: Some(503), ..plain }, "form", Outcome::Failed),
         (Flaws { max_age: Some(25 * 3600), ..plain }, "caching", Outcome::Failed),
+        (Flaws { cache_control: Some("Public, MAX-AGE=90000"), ..plain }, "caching", Outcome::Failed),
+        (Flaws { cache_control: Some("max-age=99999999999999999999999"), ..plain }, "caching", Outcome::Failed),
+        (Flaws { cache_control: Some("max-age=60, S-MaxAge=\"90000\""), ..plain }, "caching", Outcome::Failed),
+        (Flaws { cache_control: Some("max-age=60, No-Store"), ..plain }, "caching", Outcome::Warning),
+        (Flaws { cache_control: Some("Max-Age=3600"), ..plain }, "caching", Outcome::Passed),
         (Flaws { no_validators: true, ..plain }, "caching", Outcome::Warning),
         (Flaws { no_validators: true, ..plain }, "not_modified", Outcome::Skipped),
         (Flaws { ignores_conditions: true, ..plain }, "not_modified", Outcome::Warning),

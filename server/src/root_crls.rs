@@ -1,6 +1,7 @@
 //! The root's CRLs. The service takes the number and says what is revoked; the root's token signs in the command's own
 //! process (`cardinal root sign-crl`), and the service takes the CRL in when it is the one that was asked for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::Base64;
@@ -11,8 +12,9 @@ use ca::crl::{CrlSchedule, PublishedCrl};
 use ca::{IssuerRecord, IssuerState};
 use hsm::Signer;
 use pki::crl::{CrlEntry, CrlHeader, CrlNumber, EntryReason, ParsedCrl, prepare_crl};
-use pki::{CrlReason, IssuerDescription, Timestamp};
+use pki::{CrlReason, IssuerDescription, SerialNumber, Timestamp};
 
+use crate::crls::ServedCrl;
 use crate::failure::Failure;
 use crate::rotation::wire::{time, unreadable};
 use crate::service::Service;
@@ -142,6 +144,12 @@ pub fn publish(service: &Service, ders: &[Base64], actor: &Actor) -> Result<Vec<
     Ok(published)
 }
 
+/// The serial numbers on a published CRL.
+fn listed(crl: &ServedCrl) -> Result<BTreeSet<SerialNumber>, Failure> {
+    let entries = crl.reader().map_err(Failure::internal)?;
+    entries.map(|entry| Ok(entry.map_err(Failure::internal)?.serial)).collect()
+}
+
 /// What has to be seen to about the root's CRLs, early enough to fetch the token.
 ///
 /// # Errors
@@ -160,16 +168,16 @@ pub(crate) fn warnings(service: &Service, now: Timestamp) -> Result<Vec<String>,
         let index = ca::certificate::BY_REVOKED_ISSUER;
         let page = service.store.by_index(index, root.id.as_bytes(), None, None, 100)?;
         let of_root = page.entries.iter().filter(|entry| entry.term == root.id.as_bytes());
+        let listed = listed(&crl)?;
         let mut missing = 0;
         for id in of_root.filter_map(|entry| ca::CertificateId::from_key(&entry.key)) {
             let record = ca::certificate::load(service.store.as_ref(), &id)?.record;
-            let since = match record.status_entry().map(|entry| entry.status) {
-                Some(pki::feed::PublishedStatus::Revoked { at, .. } | pki::feed::PublishedStatus::Void { at }) => at,
-                _ => continue,
-            };
-            // A reservation is made void long after the time that it is dated by.
-            let is_listed = crl.this_update > since && root.last_crl.is_some_and(|last| last > since);
-            missing += usize::from(!is_listed);
+            let is_revoked = record.status_entry().is_some_and(|entry| {
+                use pki::feed::PublishedStatus::{Revoked, Void};
+                matches!(entry.status, Revoked { .. } | Void { .. })
+            });
+            // One that has expired leaves the list (conformance: C13).
+            missing += usize::from(is_revoked && record.not_after > now && !listed.contains(&id.serial));
         }
         if missing > 0 {
             warnings.push(format!("{missing} revoked certificates are not on the CRL of {} yet: {REMEDY}", root.id));

@@ -50,6 +50,7 @@ pub fn problems(service: &Service) -> Vec<String> {
 /// When the store fails.
 pub fn warnings(service: &Service) -> Result<Vec<String>, Failure> {
     let mut warnings = rotation::needing_people(service)?;
+    warnings.extend(rotation::left_over(service)?);
     warnings.extend(ending_soon(service)?);
     warnings.extend(root_crls::warnings(service, service.now())?);
     Ok(warnings)

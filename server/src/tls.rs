@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ca::certificate::CertificateState;
 use hsm::{MemoryKey, Signer};
 use pki::Timestamp;
 use pki::certificate::ParsedCertificate;
@@ -28,6 +29,7 @@ pub struct TlsIdentity {
 /// What is known of the certificate that is shown.
 #[derive(Clone, Debug)]
 struct Shown {
+    der: Vec<u8>,
     serial: String,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -38,7 +40,7 @@ impl Shown {
         let leaf = ParsedCertificate::from_der(chain.first().map_or(&[][..], Vec::as_slice));
         let leaf = leaf.map_err(Failure::internal)?;
         let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-        Ok(Shown { serial: leaf.serial().to_string(), not_before, not_after })
+        Ok(Shown { der: leaf.der().to_vec(), serial: leaf.serial().to_string(), not_before, not_after })
     }
 }
 
@@ -69,8 +71,23 @@ impl TlsSource<'_> {
         chain
     }
 
-    /// What is on disk, if it is whole, fits the configured names, and is not due.
-    fn kept(&self, now: Timestamp) -> Option<Identity> {
+    /// What is on disk, if it is whole, fits the configured names, is not due, and is good by the store's record of it. A
+    /// store that was restored may not know it: nobody could revoke it then, and OCSP would not answer for it.
+    fn kept(&self, now: Timestamp) -> Result<Option<Identity>, Failure> {
+        let Some((identity, leaf)) = self.on_disk(now) else { return Ok(None) };
+        Ok(self.is_good(&leaf)?.then_some(identity))
+    }
+
+    fn is_good(&self, leaf: &ParsedCertificate) -> Result<bool, Failure> {
+        let record = ca::certificate::find(self.store, leaf, leaf.der())?;
+        let good = record.is_some_and(|record| matches!(record.state, CertificateState::Good { .. }));
+        if !good {
+            tracing::warn!(serial = %leaf.serial(), "the API door's certificate is unknown or revoked: it gets a new one");
+        }
+        Ok(good)
+    }
+
+    fn on_disk(&self, now: Timestamp) -> Option<(Identity, ParsedCertificate)> {
         let read = |name: &str| {
             let path = self.dir().join(name);
             let small = std::fs::metadata(&path).ok()?.len() <= MAX_FILE;
@@ -89,7 +106,7 @@ impl TlsSource<'_> {
             && leaf.ip_addresses() == self.config.service.addresses
             && key.public_key() == leaf.public_key();
         let due = leaf.not_after().minus(self.config.times.service_renewal_window) <= now;
-        (fits && !due).then_some(Identity { chain, pkcs8 })
+        (fits && !due).then_some((Identity { chain, pkcs8 }, leaf))
     }
 
     fn issue(&self, now: Timestamp) -> Result<Identity, Failure> {
@@ -130,7 +147,7 @@ impl TlsIdentity {
     /// # Errors
     /// When a new one cannot be issued or written.
     pub(crate) fn open(source: &TlsSource<'_>, now: Timestamp) -> Result<Self, Failure> {
-        let identity = match source.kept(now) {
+        let identity = match source.kept(now)? {
             Some(kept) => kept,
             None => source.issue(now)?,
         };
@@ -146,22 +163,22 @@ impl TlsIdentity {
     /// When a new certificate is due, and cannot be issued or written.
     pub(crate) fn chain(&self, source: &TlsSource<'_>, now: Timestamp) -> Result<(), Failure> {
         let _one_at_a_time = self.exchange.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let identity = match source.kept(now) {
+        let identity = match source.kept(now)? {
             Some(kept) => kept,
             None => source.issue(now)?,
         };
         self.show(&identity)
     }
 
-    /// Replaces the certificate when it is due; connections that are open stay open.
+    /// Replaces the certificate when it is due, or no longer good; connections that are open stay open.
     ///
     /// # Errors
     /// When a new one cannot be issued or written.
     pub(crate) fn renew(&self, source: &TlsSource<'_>, now: Timestamp) -> Result<(), Failure> {
-        if self.not_after().minus(source.config.times.service_renewal_window) > now {
-            return Ok(());
-        }
-        self.replace(source, now)
+        let Shown { der, not_after, .. } = self.shown();
+        let is_due = not_after.minus(source.config.times.service_renewal_window) <= now;
+        let leaf = ParsedCertificate::from_der(&der).map_err(Failure::internal)?;
+        if is_due || !source.is_good(&leaf)? { self.replace(source, now) } else { Ok(()) }
     }
 
     /// Replaces key and certificate now; connections that are open stay open.

@@ -138,16 +138,25 @@ pub(crate) fn path(pattern: &str, segments: &[&str]) -> String {
     let mut parts = pattern.split("{}");
     let mut path = format!("{}{}", api::PREFIX, parts.next().unwrap_or_default());
     for (part, segment) in parts.zip(segments) {
-        for octet in segment.bytes() {
-            if octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'@') {
-                path.push(char::from(octet));
-            } else {
-                path.push_str(&format!("%{octet:02X}"));
-            }
-        }
+        path.push_str(&path_segment(segment));
         path.push_str(part);
     }
     path
+}
+
+/// One segment of a path, percent-encoded (RFC 3986 2.1): whatever it holds, it stays one segment.
+pub fn path_segment(text: &str) -> String {
+    let mut segment = String::new();
+    for octet in text.bytes() {
+        // As a segment, one or two dots are no name but a way (RFC 3986 5.2.4).
+        let is_plain = octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'@');
+        if is_plain && !matches!(text, "." | "..") {
+            segment.push(char::from(octet));
+        } else {
+            segment.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    segment
 }
 
 /// 128 random bits in the form of a UUID of version 4 (RFC 9562 5.4).
@@ -488,6 +497,18 @@ fn tls_error(error: &(dyn StdError + 'static), server: &str) -> Option<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_stays_one_segment_whatever_it_holds() {
+        for (text, expected) in [
+            ("issuing-ca.devices.1", "issuing-ca.devices.1"),
+            ("a/b?c#d e", "a%2Fb%3Fc%23d%20e"),
+            ("..", "%2E%2E"),
+            ("\u{e9}", "%C3%A9"),
+        ] {
+            assert_eq!(path_segment(text), expected);
+        }
+    }
 
     #[test]
     fn what_is_put_into_a_path_cannot_leave_its_segment() {

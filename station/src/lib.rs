@@ -24,7 +24,7 @@ pub mod tls;
 pub use card::{Card, CardDescription, Purpose};
 pub use error::Error;
 pub use hsm::{Module, Pin, TokenSelector};
-pub use http::{Call, Client, Times};
+pub use http::{Call, Client, Times, path_segment};
 pub use personalise::{Personalisation, Report};
 pub use pki::KeyType;
 pub use session::Session;

@@ -147,6 +147,12 @@ fn a_store_that_is_there_is_replaced_only_when_that_is_said_and_then_moved_aside
         let file = home.file("one.backup");
         backup(&world, &file).await;
         let after = world.card().await;
+        world.rotate("tls", None, None).await;
+        let door = |site: &Site| {
+            let chain = std::fs::read(site.config.service.data_dir.join("tls/server.crt")).unwrap();
+            pki::pem::decode_certificates(&chain).unwrap().remove(0)
+        };
+        let door_after = door(&world);
         let epoch = world.status().await.feed_epoch;
         let in_use = restore(&world.config, &file, true).unwrap_err().to_string();
         let store = world.config.store.path.clone();
@@ -163,6 +169,9 @@ fn a_store_that_is_there_is_replaced_only_when_that_is_said_and_then_moved_aside
         assert_eq!(content(&aside).len(), untouched.len());
         assert!(done.feed_epoch > epoch);
         let world = started(site, desk).await;
+        let door_now = door(&world);
+        assert_ne!(door_now, door_after, "the store does not know it any more");
+        assert_eq!(world.ocsp(&door_now).await, CertStatus::Good);
         assert_eq!(world.ocsp(&before.authentication_certificate).await, CertStatus::Good);
         assert_eq!(world.ocsp(&after.authentication_certificate).await, CertStatus::Unknown);
         all_agrees(&world).await;

@@ -46,6 +46,10 @@ fn the_services_crls_pass_and_what_is_wrong_shows_in_the_exit_code() {
             assert_eq!((code, report), (Some(4), serde_json::Value::Null), "{said}");
             let (code, _, said) = probe(&["https://ca.example/crl/signing-1.crl"]);
             assert!(code == Some(2) && said.contains("http://"), "{code:?}: {said}");
+            let (code, _, said) = probe(&["http://127.0.0.1:65536/crl/signing-1.crl"]);
+            assert!(code == Some(2) && said.contains("65536"), "{code:?}: {said}");
+            let (code, _, said) = probe(&[&url("signing-1"), "--issuer", "/nonexistent/ca.pem"]);
+            assert!(code == Some(2) && said.contains("/nonexistent/ca.pem"), "{code:?}: {said}");
         });
         probes.await.expect("no panic");
     });

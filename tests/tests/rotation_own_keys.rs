@@ -131,6 +131,18 @@ fn the_key_of_the_api_door_is_replaced_and_the_certificate_of_before_revoked() {
         let world = world.restart().await;
         assert_eq!(door_certificate(&world), now);
         all_works(&world).await;
+        // What is revoked, or what a restored store does not know, is not shown again.
+        let tls = world.config.service.data_dir.join("tls");
+        let kept = ["server.key", "server.crt"].map(|name| (tls.join(name), fs::read(tls.join(name)).unwrap()));
+        rotate(&world, "tls", None).await;
+        world.ocsp_until(&now, superseded).await;
+        for (path, content) in kept {
+            fs::write(path, content).unwrap();
+        }
+        let world = world.restart().await;
+        assert_ne!(door_certificate(&world), now);
+        assert_eq!(world.ocsp(&door_certificate(&world)).await, CertStatus::Good);
+        all_works(&world).await;
     });
 }
 
@@ -193,11 +205,24 @@ fn the_pin_of_the_roots_token_is_changed_by_the_command_and_never_by_the_service
         let asked: RotationView = try_rotate(&deployment, "token-pin", Some("root")).await.expect(201).read();
         assert_eq!(asked.state, "running");
         assert_eq!(file.read().unwrap(), before, "the service has changed nothing");
+        // With the PIN to come written, the token may have it: nothing is said to be undone.
+        std::fs::write(file.next_path(), "12345678").unwrap();
+        std::fs::set_permissions(file.next_path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        act(&deployment, &asked.id, "back-out").await.refused(409, "rotation-too-late");
         let done = deployment.with_root(asked).await;
         assert_eq!(done.state, "done");
         let after = file.read().unwrap();
         assert_ne!(after.current, before.current);
         assert_eq!(after.next, None);
+        // A PIN to come that no rotation accounts for is told of.
+        let named = async || {
+            let warnings = deployment.status().await.warnings;
+            warnings.iter().any(|line| line.contains(&file.next_path().display().to_string()))
+        };
+        assert!(!named().await);
+        std::fs::write(file.next_path(), "12345678").unwrap();
+        std::fs::set_permissions(file.next_path(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        assert!(named().await);
         // The token opens by it, and the CA token has its own still.
         drop(deployment.present_root().await);
         assert_ne!(pins(&deployment).current, after.current);

@@ -13,7 +13,8 @@ pub(crate) fn run(context: &Context, command: ProbeCommand) -> Result<(), Error>
     let ProbeCommand::Crl { url, issuers: files, base, max_octets, timeout } = command;
     let mut issuers = Vec::new();
     for file in files {
-        let content = std::fs::read(&file).map_err(Error::file(&file))?;
+        let unreadable = |source| Error::Usage(format!("--issuer {} cannot be read: {source}", file.display()));
+        let content = std::fs::read(&file).map_err(unreadable)?;
         issuers.extend(probe::ca_certificates(&content)?);
     }
     let now = relying::system_clock()();

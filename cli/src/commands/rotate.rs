@@ -60,7 +60,7 @@ fn with_root(
             report::note(context.format, &format!("root: {act}"));
         }
         let done: RootWorkDone = ceremony.done;
-        view = wait(admin.post(&format!("/rotations/{}/root-work", view.id), &done))?;
+        view = wait(admin.post(&format!("/rotations/{}/root-work", station::path_segment(&view.id)), &done))?;
         root = Some(present);
     }
     Ok(view)
@@ -110,7 +110,8 @@ fn list(context: &Context) -> Result<(), Error> {
 
 fn resume(context: &Context, id: &str, people: Vec<String>) -> Result<(), Error> {
     let admin = Admin::of(context)?;
-    let view: RotationView = wait(admin.post(&format!("/rotations/{id}/resume"), &PeopleRequest { people }))?;
+    let view: RotationView =
+        wait(admin.post(&format!("/rotations/{}/resume", station::path_segment(id)), &PeopleRequest { people }))?;
     let ended = with_root(context, &admin, view, None)?;
     report::result(context.format, &ended, view_text);
     Ok(())
@@ -118,7 +119,8 @@ fn resume(context: &Context, id: &str, people: Vec<String>) -> Result<(), Error>
 
 fn back_out(context: &Context, id: &str, people: Vec<String>) -> Result<(), Error> {
     let admin = Admin::of(context)?;
-    let view: RotationView = wait(admin.post(&format!("/rotations/{id}/back-out"), &PeopleRequest { people }))?;
+    let view: RotationView =
+        wait(admin.post(&format!("/rotations/{}/back-out", station::path_segment(id)), &PeopleRequest { people }))?;
     report::result(context.format, &view, view_text);
     Ok(())
 }

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::Error;
+use crate::http::port;
 
 /// The longest silence.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ impl Target {
         Ok(Target {
             url: url.to_owned(),
             host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: port(authority).ok_or_else(wrong)?,
             authority: authority.to_string(),
             path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
         })

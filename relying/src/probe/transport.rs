@@ -46,12 +46,18 @@ pub(super) fn caching(checks: &mut Checks, fetched: &Fetched, crl: &CrlDescripti
     let mut wrong = Vec::new();
     let control = text(headers, CACHE_CONTROL).unwrap_or_default();
     let directive = |name: &str| {
-        let directives = control.split(',').map(str::trim);
-        directives.filter_map(|one| one.strip_prefix(name)).next().map(|rest| rest.trim_start_matches('='))
+        let mut directives = control.split(',').map(|one| one.split_once('=').unwrap_or((one, "")));
+        let found = directives.find(|(known, _)| known.trim().eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim().trim_matches('"'))
     };
-    let age = text(headers, http::header::AGE).and_then(|age| age.parse::<u64>().ok()).unwrap_or(0);
+    // RFC 9111 1.2.2: more seconds than can be held are as good as for ever.
+    let seconds = |value: &str| {
+        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| value.parse::<u64>().unwrap_or(u64::MAX))
+    };
+    let age = text(headers, http::header::AGE).and_then(seconds).unwrap_or(0);
     let left = crl.next_update.since(now).as_secs();
-    let max_age = directive("s-maxage").or_else(|| directive("max-age")).and_then(|age| age.parse::<u64>().ok());
+    let max_age = directive("s-maxage").or_else(|| directive("max-age")).and_then(seconds);
     match (max_age, date(headers, EXPIRES)) {
         (Some(max_age), _) if max_age.saturating_sub(age) > left + MAX_CLOCK_SKEW.as_secs() => {
             let text = format!(

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pki::Timestamp;
+use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// RFC 9110 5.6.7: IMF-fixdate.
 const IMF_FIXDATE: &[FormatItem<'_>] =
@@ -63,8 +63,10 @@ fn http_date(time: Timestamp) -> Option<HeaderValue> {
     HeaderValue::from_str(&time.format(IMF_FIXDATE).ok()?).ok()
 }
 
-fn read_date(value: &str) -> Option<Timestamp> {
-    PrimitiveDateTime::parse(value, IMF_FIXDATE).ok().map(|time| Timestamp::from(time.assume_utc()))
+/// A time in any of the three forms that a recipient has to read (RFC 9110 5.6.7).
+fn read_date(value: &HeaderValue) -> Option<Timestamp> {
+    let time = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
+    time.duration_since(std::time::UNIX_EPOCH).ok().map(|since| Timestamp::EPOCH.plus(since))
 }
 
 /// One `If-None-Match` list against a tag, by the weak comparison that it asks for (RFC 9110 13.1.2).
@@ -72,14 +74,29 @@ fn names(list: &str, etag: &str) -> bool {
     list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
+/// One `If-Match` list against a strong tag, by the strong comparison: a weak one names nothing (RFC 9110 13.1.1).
+fn names_strongly(list: &str, etag: &str) -> bool {
+    list.split(',').map(str::trim).any(|tag| tag == "*" || tag == etag)
+}
+
 impl Caching {
+    /// Whether the client wants another version only: `If-Match` counts before `If-Unmodified-Since` (RFC 9110 13.2.2).
+    fn is_another(&self, request: &HeaderMap) -> bool {
+        let mut tags = request.get_all(header::IF_MATCH).iter().peekable();
+        if tags.peek().is_some() {
+            return !tags.any(|value| value.to_str().is_ok_and(|list| names_strongly(list, &self.etag)));
+        }
+        let since = request.get(header::IF_UNMODIFIED_SINCE).and_then(read_date);
+        since.is_some_and(|since| self.last_modified.whole_seconds() > since)
+    }
+
     /// Whether the client has it already (RFC 9110 13.2.2).
     fn is_unchanged(&self, request: &HeaderMap) -> bool {
         let mut tags = request.get_all(header::IF_NONE_MATCH).iter().peekable();
         if tags.peek().is_some() {
             return tags.any(|value| value.to_str().is_ok_and(|list| names(list, &self.etag)));
         }
-        let since = request.get(header::IF_MODIFIED_SINCE).and_then(|value| read_date(value.to_str().ok()?));
+        let since = request.get(header::IF_MODIFIED_SINCE).and_then(read_date);
         since.is_some_and(|since| self.last_modified.whole_seconds() <= since)
     }
 
@@ -96,7 +113,9 @@ impl Caching {
     /// Answers GET and HEAD.
     pub(crate) fn reply(&self, method: &Method, request: &HeaderMap, content: Arc<dyn Content>) -> Response {
         let octets = content.octets();
-        let (status, from, to) = if self.is_unchanged(request) {
+        let (status, from, to) = if self.is_another(request) {
+            (StatusCode::PRECONDITION_FAILED, 0, 0)
+        } else if self.is_unchanged(request) {
             (StatusCode::NOT_MODIFIED, 0, 0)
         } else if method == Method::GET && self.permits_range(request) {
             match range(request, octets) {
@@ -252,9 +271,42 @@ mod tests {
         assert!(!caching.is_unchanged(&with(&[(header::IF_MODIFIED_SINCE, "Fri, 15 Jan 2027 07:59:59 GMT")])));
         assert!(caching.is_unchanged(&with(&[(header::IF_NONE_MATCH, "\"y\", W/\"x\"")])));
         assert!(!caching.is_unchanged(&with(&[(header::IF_NONE_MATCH, "\"y\""), (header::IF_MODIFIED_SINCE, date)])));
+        for obsolete in ["Friday, 15-Jan-27 08:00:00 GMT", "Fri Jan 15 08:00:00 2027"] {
+            assert!(caching.is_unchanged(&with(&[(header::IF_MODIFIED_SINCE, obsolete)])), "{obsolete}");
+        }
+        assert!(!caching.is_unchanged(&with(&[(header::IF_MODIFIED_SINCE, "soon")])));
         assert!(caching.permits_range(&with(&[(header::IF_RANGE, "\"x\"")])));
         for other in ["\"y\"", "W/\"x\"", date] {
             assert!(!caching.permits_range(&with(&[(header::IF_RANGE, other)])), "{other}");
+        }
+    }
+
+    #[test]
+    fn who_wants_another_version_only_gets_none() {
+        let time = Timestamp::from_unix_seconds(1_800_000_000);
+        let caching =
+            Caching { content_type: "a/b", etag: "\"x\"".into(), last_modified: time, expires: time, max_age: 0 };
+        let (same, before) = ("Fri, 15 Jan 2027 08:00:00 GMT", "Fri, 15 Jan 2027 07:59:59 GMT");
+        for (conditions, expected) in [
+            (vec![(header::IF_MATCH, "\"x\"")], 200),
+            (vec![(header::IF_MATCH, "\"y\", \"x\"")], 200),
+            (vec![(header::IF_MATCH, "*")], 200),
+            (vec![(header::IF_MATCH, "\"y\"")], 412),
+            (vec![(header::IF_MATCH, "W/\"x\"")], 412),
+            (vec![(header::IF_UNMODIFIED_SINCE, same)], 200),
+            (vec![(header::IF_UNMODIFIED_SINCE, before)], 412),
+            (vec![(header::IF_UNMODIFIED_SINCE, "Friday, 15-Jan-27 07:59:59 GMT")], 412),
+            (vec![(header::IF_UNMODIFIED_SINCE, "soon")], 200),
+            (vec![(header::IF_MATCH, "\"x\""), (header::IF_UNMODIFIED_SINCE, before)], 200),
+            (vec![(header::IF_MATCH, "\"x\""), (header::IF_NONE_MATCH, "\"x\"")], 304),
+            (vec![(header::IF_MATCH, "\"y\""), (header::IF_NONE_MATCH, "\"x\"")], 412),
+            (vec![(header::IF_MATCH, "\"x\""), (header::RANGE, "bytes=0-0")], 206),
+            (vec![(header::IF_MATCH, "\"y\""), (header::RANGE, "bytes=0-0")], 412),
+        ] {
+            let request: HeaderMap =
+                conditions.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+            let reply = caching.reply(&Method::GET, &request, Arc::new(Bytes::from_static(b"content")));
+            assert_eq!(reply.status(), expected, "{conditions:?}");
         }
     }
 }

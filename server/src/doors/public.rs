@@ -115,9 +115,12 @@ fn published_certificate(service: &Service, file: &str) -> Result<Option<Publish
         // One that retires leaves the bundle, which changes it as well.
         let newest = issuers.iter().map(|issuer| issuer.created.max(issuer.state_since())).max();
         let newest = newest.unwrap_or(Timestamp::EPOCH);
-        let certificates = in_use.flat_map(|issuer| {
-            std::iter::once(&issuer.certificate_der).chain(issuer.links.iter().map(|link| &link.der))
-        });
+        // Path building that takes the first certificate of the right name and key must meet a link before the root that
+        // ends the path: whoever trusts the other root gets no further from there (conformance: K2).
+        let (roots, others): (Vec<_>, Vec<_>) = in_use.partition(|issuer| issuer.is_root());
+        let links = roots.iter().flat_map(|root| root.links.iter().map(|link| &link.der));
+        let certificates = others.iter().map(|issuer| &issuer.certificate_der).chain(links);
+        let certificates = certificates.chain(roots.iter().map(|root| &root.certificate_der));
         let body = pki::pem::encode_certificates(certificates).into_bytes();
         return Ok(Some(PublishedFile { content_type: PEM, last_modified: newest, body }));
     }

@@ -18,6 +18,7 @@ mod view;
 pub(crate) mod wire;
 
 pub use root_work::{PresentRoot, RootCeremony};
+pub(crate) use token_pin::left_over;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};

@@ -3,7 +3,7 @@
 
 use api::rotation::{RootWork, RootWorkDone, RotationRequest};
 use audit::Actor;
-use ca::rotation::{Rotation, RotationKind};
+use ca::rotation::{Rotation, RotationKind, RotationState};
 use hsm::{Pin, PinFile};
 
 use super::{Facts, Plan, Procedure, Progress, StepPlan, refused};
@@ -22,6 +22,31 @@ const STEPS: [StepPlan; 3] = [
     StepPlan { name: CHANGE, what: "have the token take the new PIN" },
     StepPlan { name: KEEP, what: "put the new PIN file in the place of the old one" },
 ];
+
+/// The PINs to come that no open rotation accounts for, in words: the token has one or the other.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn left_over(service: &Service) -> Result<Vec<String>, Failure> {
+    let rotations = ca::rotation::all(service.store.as_ref())?;
+    let is_open = |label: &str| {
+        let mut of_token = rotations.iter().filter(|one| one.kind == RotationKind::TokenPin && one.target == label);
+        of_token.any(|one| one.state == RotationState::Running)
+    };
+    let hsm = &service.config.hsm;
+    let left = [&hsm.ca, &hsm.root].into_iter().filter(|token| !is_open(&token.label));
+    let left = left.map(|token| (token, PinFile::new(&token.pin_file).next_path())).filter(|(_, next)| next.exists());
+    Ok(left
+        .map(|(token, next)| {
+            format!(
+                "{} is there, and no rotation is open that accounts for it: token {} may have that PIN. Keep both files; \
+                 what opens the token next (the service's start, or `cardinal root sign-crl` for the root's) settles them",
+                next.display(),
+                token.label
+            )
+        })
+        .collect())
+}
 
 /// `cardinal rotate token-pin`.
 pub(super) struct TokenPinRotation;
@@ -76,6 +101,9 @@ impl Procedure for TokenPinRotation {
             changes: vec![
                 format!("token {} gets a new random user PIN, in {}", token.label, token.pin_file.display()),
                 "the security officer's PIN stays as it is".to_owned(),
+                "first make a copy of the token, by its own means (docs/operators.md, \"A second token\"): the token writes its \
+                 own files, and SoftHSM does so in a way that a kill or a power cut at the wrong moment can lose the token"
+                    .to_owned(),
                 "copies of the old PIN open older copies of the token only".to_owned(),
             ],
             relying_systems: vec!["nothing: no certificate changes".to_owned()],
@@ -143,7 +171,18 @@ impl Procedure for TokenPinRotation {
     fn back_out(&self, service: &Service, rotation: &Rotation, _: &Actor) -> Result<(), Failure> {
         if is_root(service, rotation) {
             return match rotation.fact(CHANGED) {
-                None => Ok(()),
+                None => {
+                    let next = PinFile::new(&service.config.hsm.root.pin_file).next_path();
+                    if next.exists() {
+                        let detail = format!(
+                            "{} is there still: the root's token may have the new PIN. Resume the rotation, or have the \
+                             token tell which PIN it has by a command that opens it, such as `cardinal root sign-crl`",
+                            next.display()
+                        );
+                        return Err(refused("rotation-too-late", detail));
+                    }
+                    Ok(())
+                }
                 Some(_) => Err(refused("rotation-too-late", "the root's token has its new PIN: resume the rotation")),
             };
         }
