@@ -411,9 +411,9 @@ fn rsa(bits: u64) -> (Mechanism<'static>, CkKeyType, Vec<Attribute>) {
     (Mechanism::RsaPkcsKeyPairGen, CkKeyType::RSA, vec![size, Attribute::PublicExponent(vec![1, 0, 1])])
 }
 
-/// The first attribute of a new private key that does not protect it as it must (conformance: K1). One that the token
-/// does not tell counts as wrong.
-fn unprotected(connection: &Connection, private: ObjectHandle) -> Result<Option<(&'static str, bool)>, Fault> {
+/// The first attribute of a new private or secret key that does not protect it as it must (conformance: K1), and what it
+/// should be. One that the token does not tell counts as wrong.
+pub(crate) fn unprotected(connection: &Connection, key: ObjectHandle) -> Result<Option<(&'static str, bool)>, Fault> {
     let rules = [
         ("CKA_TOKEN", Attribute::Token(true)),
         ("CKA_PRIVATE", Attribute::Private(true)),
@@ -424,7 +424,7 @@ fn unprotected(connection: &Connection, private: ObjectHandle) -> Result<Option<
         ("CKA_LOCAL", Attribute::Local(true)),
     ];
     let wanted: Vec<AttributeType> = rules.iter().map(|(_, rule)| rule.attribute_type()).collect();
-    let told = connection.session.get_attributes(private, &wanted)?;
+    let told = connection.session.get_attributes(key, &wanted)?;
     Ok(rules
         .iter()
         .find(|(_, rule)| !told.contains(rule))

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::connection::Connection;
 use crate::error::Fault;
+use crate::key::unprotected;
 use crate::{Error, Token};
 
 const CLASS: [ObjectClass; 1] = [ObjectClass::SECRET_KEY];
@@ -193,19 +194,7 @@ fn generate(connection: &Connection, token: &str, label: &str, id: &[u8]) -> Res
         Attribute::Verify(false),
     ];
     let key = connection.session.generate_key(&Mechanism::AesKeyGen, &template)?;
-    let rules = [
-        ("CKA_TOKEN", Attribute::Token(true)),
-        ("CKA_PRIVATE", Attribute::Private(true)),
-        ("CKA_SENSITIVE", Attribute::Sensitive(true)),
-        ("CKA_EXTRACTABLE", Attribute::Extractable(false)),
-        ("CKA_NEVER_EXTRACTABLE", Attribute::NeverExtractable(true)),
-        ("CKA_ALWAYS_SENSITIVE", Attribute::AlwaysSensitive(true)),
-        ("CKA_LOCAL", Attribute::Local(true)),
-    ];
-    let wanted: Vec<AttributeType> = rules.iter().map(|(_, rule)| rule.attribute_type()).collect();
-    let told = connection.session.get_attributes(key, &wanted)?;
-    let Some((attribute, rule)) = rules.into_iter().find(|(_, rule)| !told.contains(rule)) else { return Ok(()) };
+    let Some((attribute, expected)) = unprotected(connection, key)? else { return Ok(()) };
     connection.session.destroy_object(key)?;
-    let expected = !matches!(rule, Attribute::Extractable(false));
     Err(Error::SecretKeyUnprotected { token: token.to_owned(), attribute, expected }.into())
 }

@@ -39,8 +39,9 @@ const GENERALIZED_FROM: Timestamp = Timestamp::from_unix_seconds(2_524_608_000);
 /// ```
 ///
 /// ```compile_fail,E0451
-/// fn unlinted(tbs_der: Vec<u8>) -> pki::certificate::PreparedCertificate {
-///     pki::certificate::PreparedCertificate { tbs_der, ..todo!() }
+/// use pki::certificate::PreparedCertificate;
+/// fn unlinted(tbs_der: Vec<u8>, linted: PreparedCertificate) -> PreparedCertificate {
+///     PreparedCertificate { tbs_der, ..linted }
 /// }
 /// ```
 ///
