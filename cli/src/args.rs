@@ -8,9 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod ca;
 mod profile;
 
-pub(crate) use ca::{
-    CaCommand, CompromisedCommand, KeyCommand, ProbeCommand, RootCommand, RotateArgs, RotateCommand,
-};
+pub(crate) use ca::{CaCommand, CompromisedCommand, KeyCommand, ProbeCommand, RootCommand, RotateArgs, RotateCommand};
 pub(crate) use profile::{PreviewArgs, ProfileCommand};
 
 /// A certificate authority and card-credential service.
