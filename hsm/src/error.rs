@@ -340,7 +340,7 @@ pub enum Error {
     #[error(transparent)]
     PublicKey(#[from] KeyError),
     /// A key in memory could not be made or read.
-    #[error("the private key is not a P-256 key in PKCS#8 form (RFC 5958)")]
+    #[error("the private key is not a P-256, P-384 or RSA key in PKCS#8 form (RFC 5958)")]
     MemoryKey,
     /// The operating system gave no random octets.
     #[error("the system's random number generator failed")]
