@@ -6,6 +6,7 @@
 //! * [`responder`]: from a request to an answer;
 //! * [`cache`]: answers that can be given again;
 //! * [`http`]: GET and POST, by RFC 9919 and RFC 9110;
+//! * [`door`]: connections, and what a client may cost before and while it is answered;
 //! * [`metrics`]: what is counted.
 //!
 //! It knows no database, no CA key and no clock: statuses come in by [`Responder::apply`], [`Responder::heartbeat`] and
@@ -17,6 +18,7 @@
 //! withheld for age, a lost or busy signer and a clock that went back give `tryLater` (O6, O24, O26).
 
 pub mod cache;
+pub mod door;
 mod error;
 pub mod http;
 pub mod issuer;

@@ -17,6 +17,7 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use ca::publication::Extent;
 use data_encoding::HEXLOWER;
+use ocsp_responder::door::{self, Door, DoorLimits};
 use ra::enrolment::{self, CodeLimits, FirstOperator};
 use ra::organisation::{self, Organisation};
 use ra::person::Registration;
@@ -26,7 +27,6 @@ use sha2::{Digest, Sha256};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-use super::{DoorLimits, serve};
 use crate::caller::json;
 use crate::crls::{self, Order, Parts};
 use crate::failure::Failure;
@@ -367,14 +367,14 @@ pub async fn run(listener: UnixListener, router: Router, limits: DoorLimits, sto
     let accept = async || {
         let (stream, _) = listener.accept().await?;
         let router = router.clone();
-        Ok(async move {
+        Ok((None, async move {
             let uid = stream.peer_cred().ok()?.uid();
             if uid != own && uid != 0 {
                 tracing::warn!(uid, "the admin socket is for the service's own user and root");
                 return None;
             }
-            Some((stream, router.layer(Extension(Account(uid)))))
-        })
+            Some((stream, door::by_router(router.layer(Extension(Account(uid))))))
+        }))
     };
-    serve("admin", accept, limits, stop).await;
+    Door::new("admin", limits).serve(accept, stop).await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::{Extension, Router};
+use ocsp_responder::door::{self, DoorLimits};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -14,7 +15,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::{DoorLimits, serve};
 use crate::caller::PeerCertificate;
 use crate::failure::Failure;
 
@@ -125,16 +125,16 @@ async fn linger(mut stream: TcpStream) -> std::io::Result<()> {
 /// Serves the API until `stop`.
 pub async fn run(
     listener: TcpListener,
-    door: Arc<Door>,
+    tls: Arc<Door>,
     router: Router,
     limits: DoorLimits,
     handshake: Duration,
     stop: watch::Receiver<bool>,
 ) {
     let accept = async || {
-        let (stream, _) = listener.accept().await?;
-        let (acceptor, router) = (TlsAcceptor::from(door.config.load_full()), router.clone());
-        Ok(async move {
+        let (stream, from) = listener.accept().await?;
+        let (acceptor, router) = (TlsAcceptor::from(tls.config.load_full()), router.clone());
+        Ok((Some(from.ip()), async move {
             let _ = stream.set_nodelay(true);
             let accepting = acceptor.accept(stream).into_fallible();
             let stream = match tokio::time::timeout(handshake, accepting).await {
@@ -148,8 +148,8 @@ pub async fn run(
             };
             let peer = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = PeerCertificate::new(peer.map(|der| der.as_ref()));
-            Some((stream, router.layer(Extension(peer))))
-        })
+            Some((stream, door::by_router(router.layer(Extension(peer)))))
+        }))
     };
-    serve("api", accept, limits, stop).await;
+    door::Door::new("api", limits).serve(accept, stop).await;
 }

@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
+use ocsp_responder::door::{self, Door, DoorLimits};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{DoorLimits, serve};
 use crate::service::Service;
 use crate::{metrics, status};
 
@@ -56,9 +56,9 @@ async fn metrics_text(State(service): State<Arc<Service>>) -> Response {
 /// Serves health and metrics until `stop`.
 pub async fn run(listener: TcpListener, router: Router, limits: DoorLimits, stop: watch::Receiver<bool>) {
     let accept = async || {
-        let (stream, _) = listener.accept().await?;
-        let router = router.clone();
-        Ok(async move { Some((stream, router)) })
+        let (stream, from) = listener.accept().await?;
+        let service = door::by_router(router.clone());
+        Ok((Some(from.ip()), async move { Some((stream, service)) }))
     };
-    serve("operations", accept, limits, stop).await;
+    Door::new("operations", limits).serve(accept, stop).await;
 }

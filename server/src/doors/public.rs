@@ -9,6 +9,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Method, StatusCode};
+use ocsp_responder::door::{self, Door, DoorLimits};
 use ocsp_responder::http::HttpState;
 use pki::Timestamp;
 use sha2::{Digest, Sha256};
@@ -16,7 +17,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::download::{Caching, Content};
-use super::{DoorLimits, serve};
 use crate::crls::{CrlName, ServedCrl, schedule};
 use crate::service::Service;
 
@@ -141,12 +141,12 @@ fn published_certificate(service: &Service, file: &str) -> Result<Option<Publish
 /// Serves OCSP, CRLs and CA certificates until `stop`.
 pub async fn run(listener: TcpListener, router: Router, limits: DoorLimits, stop: watch::Receiver<bool>) {
     let accept = async || {
-        let (stream, _) = listener.accept().await?;
-        let router = router.clone();
-        Ok(async move {
+        let (stream, from) = listener.accept().await?;
+        let service = door::by_router(router.clone());
+        Ok((Some(from.ip()), async move {
             let _ = stream.set_nodelay(true);
-            Some((stream, router))
-        })
+            Some((stream, service))
+        }))
     };
-    serve("public", accept, limits, stop).await;
+    Door::new("public", limits).serve(accept, stop).await;
 }
