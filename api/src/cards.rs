@@ -160,6 +160,9 @@ pub struct Publication {
     pub sequence: u64,
     /// How many responders answer by it already.
     pub seen_by: u32,
-    /// How many responders follow the feed.
+    /// How many responders there are: those that are enrolled, and the one inside the service.
     pub responders: u32,
+    /// How many of them follow the feed at this time; the reply waits a moment for these.
+    #[serde(default)]
+    pub connected: u32,
 }

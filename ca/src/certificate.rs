@@ -90,6 +90,11 @@ pub enum Holder {
         /// Its name.
         name: String,
     },
+    /// An OCSP responder as a client of the status feed, by name. Its OCSP signers are the service's.
+    Responder {
+        /// Its name.
+        name: String,
+    },
     /// A part of this service: its TLS door, an OCSP signer, an issuing CA.
     Service {
         /// Its name.
@@ -98,11 +103,12 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// The term in [`BY_HOLDER`]: `person:…`, `station:…` or `service:…`.
+    /// The term in [`BY_HOLDER`]: `person:…`, `station:…`, `responder:…` or `service:…`.
     pub fn term(&self) -> String {
         match self {
             Holder::Person { user_id, .. } => format!("person:{user_id}"),
             Holder::Station { name } => format!("station:{name}"),
+            Holder::Responder { name } => format!("responder:{name}"),
             Holder::Service { name } => format!("service:{name}"),
         }
     }

@@ -1,6 +1,14 @@
-//! The status feed's entries: what a responder must know of a certificate, and nothing else.
+//! The status feed: what a responder must know of a certificate, and nothing else; whose feed it is, and how far it has
+//! come. [`frame`] is how it goes over a connection.
 
+pub mod frame;
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{CrlReason, SerialNumber, Timestamp};
 
@@ -64,6 +72,109 @@ pub struct FeedPosition {
     pub epoch: u64,
     /// The number of the newest entry; 0 before the first.
     pub sequence: u64,
+}
+
+/// Whose feed it is: the same for as long as a deployment lives, whatever keys are rotated. What came from another
+/// deployment is told by it, and refused. Written in hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin([u8; 32]);
+
+impl Origin {
+    /// Of the deployment with this name, whose first root has this SubjectPublicKeyInfo (DER).
+    pub fn of(deployment: &str, first_root_spki: &[u8]) -> Self {
+        let mut hash = Sha256::new();
+        // The zeros keep a name's end and the key's beginning apart.
+        hash.update(b"cardinal feed origin\0");
+        hash.update(deployment.as_bytes());
+        hash.update([0]);
+        hash.update(first_root_spki);
+        Origin(hash.finalize().into())
+    }
+
+    /// From its octets.
+    pub const fn from_bytes(octets: [u8; 32]) -> Self {
+        Origin(octets)
+    }
+
+    /// Its octets.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Origin({self})")
+    }
+}
+
+/// The text is no [`Origin`] or mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not 64 hexadecimal digits in small letters")]
+pub struct InvalidDigest;
+
+fn digest_from_hex(text: &str) -> Result<[u8; 32], InvalidDigest> {
+    let octets = HEXLOWER.decode(text.as_bytes()).map_err(|_| InvalidDigest)?;
+    octets.try_into().map_err(|_| InvalidDigest)
+}
+
+impl FromStr for Origin {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        digest_from_hex(text).map(Origin)
+    }
+}
+
+/// The SHA-256 of the octets of an entry ([`StatusEntry::encode`]), by which two that are at the same position know that
+/// they mean the same history. Zeros before the first entry. Written in hex.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Mark([u8; 32]);
+
+impl Mark {
+    /// Before the first entry.
+    pub const NONE: Mark = Mark([0; 32]);
+
+    /// Of an entry's octets.
+    pub fn of(entry: &[u8]) -> Self {
+        Mark(Sha256::digest(entry).into())
+    }
+
+    /// From its octets.
+    pub const fn from_bytes(octets: [u8; 32]) -> Self {
+        Mark(octets)
+    }
+
+    /// Its octets.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mark({self})")
+    }
+}
+
+impl FromStr for Mark {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        digest_from_hex(text).map(Mark)
+    }
 }
 
 /// The longest feed entry that is read.
@@ -137,6 +248,18 @@ mod tests {
         assert_eq!(StatusEntry::decode(&[&bytes[..], &[0]].concat()), Err(EntryError::Malformed));
         assert_eq!(StatusEntry::decode(&[7]), Err(EntryError::Format(7)));
         assert_eq!(StatusEntry::decode(&[0; 2000]), Err(EntryError::TooLong(2000)));
+    }
+
+    #[test]
+    fn origins_differ_by_name_and_by_key_and_are_read_back() {
+        let origin = Origin::of("cardinal", &[0x30, 1]);
+        assert_eq!(origin.to_string().parse(), Ok(origin));
+        assert_ne!(origin, Origin::of("cardinal", &[0x30, 2]));
+        assert_ne!(origin, Origin::of("cardinal2", &[0x30, 1]));
+        assert_ne!(Origin::of("a0", b"1"), Origin::of("a", b"01"));
+        assert_eq!("00".parse::<Origin>(), Err(InvalidDigest));
+        assert_eq!(Mark::of(b"x").to_string().to_uppercase().parse::<Mark>(), Err(InvalidDigest));
+        assert_eq!(Mark::NONE, Mark::default());
     }
 
     #[test]

@@ -237,6 +237,6 @@ impl Service {
     pub fn publication(&self) -> Result<api::cards::Publication, Failure> {
         let position = self.store.feed_position()?;
         let (seen_by, responders) = self.followers.wait(position.sequence, PUBLICATION_WAIT);
-        Ok(api::cards::Publication { sequence: position.sequence, seen_by, responders })
+        Ok(api::cards::Publication { sequence: position.sequence, seen_by, responders, connected: responders })
     }
 }
