@@ -1,9 +1,9 @@
 //! The schema of the configuration files, and the files that ship.
 //!
-//! [`Config`] is the service's (`cardinal.toml`), [`StationConfig`] a station's (`station.toml`). What is written is read
-//! into raw types that refuse unknown keys; from these the checked types are made, so that a value that exists is a value
-//! that fits. Every refusal names file, line, key and remedy ([`Error`]). [`Deployment`] and [`StationDeployment`] write
-//! new files from the shipped ones.
+//! [`Config`] is the service's (`cardinal.toml`), [`StationConfig`] a station's (`station.toml`),
+//! [`ResponderConfig`] that of an OCSP responder of its own (`ocsp-responder.toml`). What is written is read into raw types that refuse unknown keys; from these the checked types are made, so that a value that exists is a value
+//! that fits. Every refusal names file, line, key and remedy ([`Error`]). [`Deployment`],
+//! [`StationDeployment`] and [`ResponderDeployment`] write new files from the shipped ones.
 //!
 //! The certificate profiles and the policy are files of their own; `pki` and `ra` know what they mean.
 
@@ -14,6 +14,7 @@ mod error;
 mod limits;
 mod log;
 mod render;
+mod responder;
 mod schema;
 mod service;
 mod station;
@@ -28,7 +29,8 @@ pub use authorities::{CrlOnRevocation, IMPLIED_PROFILES, IssuingCa, RootCa};
 pub use error::{Error, Place};
 pub use limits::Limits;
 pub use log::{Log, LogFormat, LogLevel};
-pub use render::{Deployment, StationDeployment};
+pub use render::{Deployment, ResponderDeployment, StationDeployment};
+pub use responder::{ResponderConfig, ResponderLimits, ResponderListen, ResponderTimes, SignerKeys, SignerPlace};
 pub use service::{Config, Hsm, Listen, Service, Store, StoreBackend, Token};
 pub use station::{CardSelector, Cards, StationConfig};
 pub use times::{Reminders, Times};
@@ -37,6 +39,8 @@ pub use times::{Reminders, Times};
 pub const SHIPPED_CARDINAL_TOML: &str = include_str!("../cardinal.toml");
 /// The commented example of `station.toml`.
 pub const SHIPPED_STATION_TOML: &str = include_str!("../station.toml");
+/// The commented example of `ocsp-responder.toml`.
+pub const SHIPPED_RESPONDER_TOML: &str = include_str!("../ocsp-responder.toml");
 /// The policy that ships: roles and operations.
 pub const SHIPPED_POLICY_TOML: &str = include_str!("../policy.toml");
 /// The certificate profiles that ship.

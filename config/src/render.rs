@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, Item, Value};
 
-use crate::{Config, Error, Place, SHIPPED_CARDINAL_TOML, SHIPPED_STATION_TOML, StationConfig};
+use crate::{
+    Config, Error, Place, ResponderConfig, SHIPPED_CARDINAL_TOML, SHIPPED_RESPONDER_TOML, SHIPPED_STATION_TOML,
+    StationConfig,
+};
 
 /// What a new deployment says about itself. What is `None` stays as it ships.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +123,40 @@ impl StationDeployment {
         template.path("cards.pin_file", self.pin_file.as_deref())?;
         let text = template.finish();
         let config = StationConfig::parse(&text, origin)?;
+        Ok((text, config))
+    }
+}
+
+/// What a new OCSP responder says about itself. What is `None` stays as it ships.
+#[derive(Debug, Clone, Default)]
+pub struct ResponderDeployment {
+    /// `responder.name`.
+    pub name: String,
+    /// `responder.server`.
+    pub server: Option<String>,
+    /// `responder.data_dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `listen.public`.
+    pub public: Option<SocketAddr>,
+    /// `listen.metrics`.
+    pub metrics: Option<SocketAddr>,
+}
+
+impl ResponderDeployment {
+    /// The text of the responder's `ocsp-responder.toml`, with the shipped comments, and the configuration that it gives
+    /// when it stands at `origin`.
+    ///
+    /// # Errors
+    /// [`Error`], placed in the new text, when a value does not pass the checks.
+    pub fn render(&self, origin: &Path) -> Result<(String, ResponderConfig), Error> {
+        let mut template = Template::new(SHIPPED_RESPONDER_TOML, origin)?;
+        template.text("responder.name", Some(&self.name));
+        template.text("responder.server", self.server.as_deref());
+        template.path("responder.data_dir", self.data_dir.as_deref())?;
+        template.text("listen.public", self.public.map(|address| address.to_string()).as_deref());
+        template.text("listen.metrics", self.metrics.map(|address| address.to_string()).as_deref());
+        let text = template.finish();
+        let config = ResponderConfig::parse(&text, origin)?;
         Ok((text, config))
     }
 }

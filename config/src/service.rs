@@ -400,7 +400,7 @@ impl Listen {
 }
 
 /// Whether two listeners would get in each other's way. Port 0 is a port of the system's choice, another each time.
-fn same_door(one: SocketAddr, other: SocketAddr) -> bool {
+pub(crate) fn same_door(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip(), other.ip());
     one.port() != 0 && one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
 }

@@ -1,10 +1,9 @@
 //! Enrolment: a station makes its key, and gets its certificate by a single-use code.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
+use ::tls::files::{NewFile, sync_directory};
 use api::EnrolmentCode;
 use api::stations::{EnrolmentReply, EnrolmentRequest};
 use config::{StationConfig, StationDeployment};
@@ -71,7 +70,7 @@ pub async fn join(enrolment: &Enrolment) -> Result<Enrolled, Error> {
 
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| Error::Random)?;
     let key_pem = Zeroizing::new(key.serialize_pem());
-    let prepared_key = Prepared::new(&config.key_file, key_pem.as_bytes(), 0o600)?;
+    let prepared_key = NewFile::write(&config.key_file, key_pem.as_bytes(), 0o600)?;
 
     let (tls_config, pinned) = tls::enrolment_config(enrolment.code.ca_fingerprint)?;
     let client = Client::https(&config.server, tls_config, Times { connect: config.connect, answer: config.answer })?;
@@ -86,10 +85,10 @@ pub async fn join(enrolment: &Enrolment) -> Result<Enrolled, Error> {
 
     let prepared = [
         prepared_key,
-        Prepared::new(&config.certificate_file, encode_certificates(&chain).as_bytes(), 0o644)?,
-        Prepared::new(&config.ca_file, encode_certificates([&root]).as_bytes(), 0o644)?,
+        NewFile::write(&config.certificate_file, encode_certificates(&chain).as_bytes(), 0o644)?,
+        NewFile::write(&config.ca_file, encode_certificates([&root]).as_bytes(), 0o644)?,
     ];
-    let prepared_config = Prepared::new(&config_file, text.as_bytes(), 0o644)?;
+    let prepared_config = NewFile::write(&config_file, text.as_bytes(), 0o644)?;
     if config_file.exists() {
         // While key and certificate are exchanged, there is no station.
         fs::remove_file(&config_file).map_err(|source| Error::File { path: config_file.clone(), source })?;
@@ -127,51 +126,4 @@ fn check(reply: &EnrolmentReply, key: &KeyPair, root: &[u8]) -> Result<Vec<Vec<u
         return Err(unusable("its chain does not end with the root that the code names"));
     }
     Ok(chain)
-}
-
-/// A file that is written beside its place, and put there whole.
-struct Prepared {
-    beside: PathBuf,
-    place: PathBuf,
-    done: bool,
-}
-
-impl Prepared {
-    fn new(place: &Path, content: &[u8], mode: u32) -> Result<Self, Error> {
-        let beside = place.with_added_extension("new");
-        let prepared = Prepared { beside: beside.clone(), place: place.to_owned(), done: false };
-        let write = || -> io::Result<()> {
-            // One that is left over may have another mode.
-            match fs::remove_file(&beside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-            file.write_all(content)?;
-            file.sync_all()
-        };
-        write().map_err(|source| Error::File { path: beside.clone(), source })?;
-        Ok(prepared)
-    }
-
-    fn put(mut self) -> Result<(), Error> {
-        fs::rename(&self.beside, &self.place).map_err(|source| Error::File { path: self.place.clone(), source })?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        if !self.done
-            && let Err(error) = fs::remove_file(&self.beside)
-        {
-            tracing::warn!(path = %self.beside.display(), %error, "a temporary file is left over; delete it");
-        }
-    }
-}
-
-fn sync_directory(directory: &Path) -> Result<(), Error> {
-    let sync = || fs::File::open(directory)?.sync_all();
-    sync().map_err(|source| Error::File { path: directory.to_owned(), source })
 }

@@ -104,25 +104,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A key or certificate file of the station.
-    #[error("{}: {reason}. Enrol this station again", path.display())]
-    Credentials {
-        /// Its path.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A file that others may read.
-    #[error("{}: others than its owner may read this private key (mode {mode:04o}): run chmod 600 on it", path.display())]
-    KeyFileMode {
-        /// Its path.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// TLS cannot be set up with these keys and certificates.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
+    /// A key or certificate, or its file.
+    #[error(transparent)]
+    Tls(#[from] ::tls::Error),
     /// The directory holds a station already.
     #[error("{}: a station is enrolled here already. Say so explicitly to replace it", path.display())]
     AlreadyEnrolled {

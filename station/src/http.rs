@@ -486,7 +486,7 @@ fn tls_error(error: &(dyn StdError + 'static), server: &str) -> Option<Error> {
                 return Some(Error::ServerNotTrusted { server, reason: error.to_string() });
             }
             // What a card's key said about its failure comes through rustls as this.
-            Some(rustls::Error::General(reason)) => return Some(Error::Tls(reason.clone())),
+            Some(rustls::Error::General(reason)) => return Some(::tls::Error::Setup(reason.clone()).into()),
             Some(error) => return Some(Error::Connect { server, reason: error.to_string() }),
             None => cause = error.source(),
         }

@@ -6,7 +6,7 @@ mod shipped;
 
 use std::path::Path;
 
-use crate::{Config, Error, StationConfig};
+use crate::{Config, Error, ResponderConfig, StationConfig};
 
 fn cardinal(text: &str) -> Result<Config, Error> {
     Config::parse(text, Path::new("/etc/cardinal/cardinal.toml"))
@@ -14,6 +14,10 @@ fn cardinal(text: &str) -> Result<Config, Error> {
 
 fn station(text: &str) -> Result<StationConfig, Error> {
     StationConfig::parse(text, Path::new("/etc/cardinal/station.toml"))
+}
+
+fn responder(text: &str) -> Result<ResponderConfig, Error> {
+    ResponderConfig::parse(text, Path::new("/etc/cardinal/ocsp-responder.toml"))
 }
 
 /// Fails unless the two configurations say the same.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{cardinal, station};
+use super::{cardinal, responder, station};
 use crate::{Config, Error, SHIPPED_CARDINAL_TOML};
 
 /// Each text is refused at a line and column, for a key, with words that a reader can act on.
@@ -323,4 +323,28 @@ fn a_station_is_refused_as_clearly() {
     assert!(message("station.name = \"d\"\nstation.server = \"http://ra.example.org\"").contains("https://"));
     let both = message("station.name = \"d\"\n[cards]\ntoken_label = \"a\"\ntoken_serial = \"b\"\n");
     assert!(both.contains("station.toml:4:16") && both.contains("remove one"), "{both}");
+}
+
+#[test]
+fn a_responder_that_cannot_work_as_it_is_written_is_refused_with_the_remedy() {
+    for (text, key, words) in [
+        ("", "responder.name", "it is missing"),
+        ("[signer]\nkey_types = []", "signer.key_types", "without a key"),
+        ("[signer]\nkey_types = [\"P-256\", \"P-256\"]", "signer.key_types[1]", "remove one"),
+        ("[signer]\nkey_types = [\"P-521\"]", "signer.key_types[0]", "\"RSA-2048\""),
+        ("[signer]\nkeys = \"disk\"", "signer.keys", "\"token\""),
+        ("[listen]\nmetrics = \"0.0.0.0:8081\"", "listen.metrics", "another port"),
+        ("[times]\nreconnect = \"1m\"", "times.reconnect", "raise `reconnect_longest`"),
+        ("[responder]\nname = \"a\"\nserver = \"http://ca\"", "responder.server", "https://"),
+        ("[times]\nocsp_signer_life = \"90d\"", "times.ocsp_signer_life", "unknown key"),
+    ] {
+        let named = if text.contains("name") || text.is_empty() {
+            text.to_owned()
+        } else {
+            format!("responder.name = \"a\"\n{text}")
+        };
+        let error = responder(&named).expect_err(text);
+        assert_eq!(error.key(), Some(key), "{error}");
+        assert!(error.to_string().contains(words) && error.to_string().contains("Remedy"), "{error}");
+    }
 }

@@ -2,13 +2,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{assert_same, cardinal, station};
+use super::{assert_same, cardinal, responder, station};
 use crate::document::Document;
+use crate::responder::RawResponderConfig;
 use crate::schema::{Schema, keys_of};
 use crate::service::RawConfig;
 use crate::station::RawStationConfig;
 use crate::{
-    CardSelector, Config, SHIPPED_CARDINAL_TOML, SHIPPED_POLICY_TOML, SHIPPED_PROFILES_TOML, SHIPPED_STATION_TOML,
+    CardSelector, Config, SHIPPED_CARDINAL_TOML, SHIPPED_POLICY_TOML, SHIPPED_PROFILES_TOML, SHIPPED_RESPONDER_TOML,
+    SHIPPED_STATION_TOML, SignerPlace,
 };
 
 /// The text with its commented-out keys (`# key = value`) brought in.
@@ -36,6 +38,7 @@ fn the_shipped_configuration_says_what_an_empty_file_means() {
 fn every_key_of_the_schema_is_shown_in_the_shipped_files() {
     assert_eq!(missing_keys::<RawConfig>(SHIPPED_CARDINAL_TOML), BTreeSet::new());
     assert_eq!(missing_keys::<RawStationConfig>(SHIPPED_STATION_TOML), BTreeSet::new());
+    assert_eq!(missing_keys::<RawResponderConfig>(SHIPPED_RESPONDER_TOML), BTreeSet::new());
 }
 
 #[test]
@@ -54,6 +57,20 @@ fn the_shipped_station_says_what_a_file_with_only_a_name_means() {
     assert_eq!(shipped.cards.card, None);
     let by_label = station("station.name = \"desk-1\"\ncards.token_label = \"card-1\"").expect("with a card");
     assert_eq!(by_label.cards.card, Some(CardSelector::Label("card-1".to_owned())));
+}
+
+#[test]
+fn the_shipped_responder_says_what_a_file_with_only_a_name_means() {
+    let shipped = responder(SHIPPED_RESPONDER_TOML).expect("shipped");
+    assert_eq!(shipped, responder("responder.name = \"dmz-1\"").expect("only a name"));
+    assert_eq!(shipped.data_dir, Path::new("/etc/cardinal/data"));
+    assert_eq!(shipped.signer.place, SignerPlace::Memory);
+    let token = responder("responder.name = \"dmz-1\"\nsigner.keys = \"token\"").expect("with a token");
+    assert!(matches!(token.signer.place, SignerPlace::Token { sessions: 2, queue: 64, .. }), "{:?}", token.signer);
+    // A word is missed each second before the connection counts as broken.
+    let cardinal = cardinal("").expect("empty");
+    assert!(shipped.times.silence > 2 * cardinal.times.feed_heartbeat);
+    assert!(shipped.times.silence < cardinal.times.feed_stale);
 }
 
 #[test]
