@@ -40,6 +40,8 @@ limits! {
     ocsp_requests_per_message = 8 in 1..=256,
     /// Answers that the OCSP responder keeps ready.
     ocsp_cache_entries = 100_000 in 0..=10_000_000,
+    /// Memory for those answers, in megabytes.
+    ocsp_cache_megabytes = 256 in 1..=65_536,
     /// Rows in a page of a list, when the caller asks for no number.
     page_default = 50 in 1..=10_000,
     /// Rows in a page of a list, whatever the caller asks for.

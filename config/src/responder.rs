@@ -73,6 +73,7 @@ section! {
         ocsp_request_bytes: i64 = 4_096,
         ocsp_requests_per_message: i64 = 8,
         ocsp_cache_entries: i64 = 100_000,
+        ocsp_cache_megabytes: i64 = 256,
         snapshot_megabytes: i64 = 1_024,
     }
 }
@@ -174,6 +175,8 @@ pub struct ResponderLimits {
     pub ocsp_requests_per_message: usize,
     /// Answers that are kept ready.
     pub ocsp_cache_entries: usize,
+    /// Memory for those answers, in megabytes.
+    pub ocsp_cache_megabytes: usize,
     /// The longest snapshot that is fetched from the CA, in megabytes.
     pub snapshot_megabytes: usize,
 }
@@ -295,6 +298,7 @@ impl ResponderLimits {
             ocsp_request_bytes: number("ocsp_request_bytes", raw.ocsp_request_bytes, 256..=65_536)?,
             ocsp_requests_per_message: number("ocsp_requests_per_message", raw.ocsp_requests_per_message, 1..=256)?,
             ocsp_cache_entries: number("ocsp_cache_entries", raw.ocsp_cache_entries, 0..=10_000_000)?,
+            ocsp_cache_megabytes: number("ocsp_cache_megabytes", raw.ocsp_cache_megabytes, 1..=65_536)?,
             snapshot_megabytes: number("snapshot_megabytes", raw.snapshot_megabytes, 1..=1_048_576)?,
         })
     }

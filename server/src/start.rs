@@ -229,6 +229,7 @@ fn open_responder(config: &Config, authority: &Authority, high_water: Timestamp)
         limits,
         stale_after: config.times.feed_stale,
         cached_answers: config.limits.ocsp_cache_entries,
+        cached_octets: config.limits.ocsp_cache_megabytes << 20,
         last_produced_at: Some(high_water),
         ..ResponderOptions::default()
     };
@@ -311,7 +312,12 @@ impl Prepared {
                 config.times.tls_handshake,
                 stop.clone()
             ),
-            doors::public::run(doors.public, doors::public::router(Arc::clone(&service), ocsp), limits, stop.clone()),
+            doors::public::run(
+                doors.public,
+                doors::public::answering(Arc::clone(&service), ocsp),
+                limits,
+                stop.clone()
+            ),
             doors::operations::run(
                 doors.operations,
                 doors::operations::router(Arc::clone(&service)),

@@ -1,66 +1,142 @@
 //! From an answer to an HTTP response: caching by RFC 9919 5 and RFC 9111, conditional requests by RFC 9110 13.
 
-use std::time::{Duration, SystemTime};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
-use axum::response::Response;
+use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_NONE_MATCH, LAST_MODIFIED,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use hyper::body::{Frame, SizeHint};
 use pki::Timestamp;
 
-use crate::responder::{Answer, Cacheability};
+use super::caching::{CachingHeaders, cache_control, http_date};
+use crate::cache::CachedAnswer;
+use crate::responder::Answer;
 
-/// The reply that carries `answer`. Only what came by GET may be kept by others (conformance: H9).
-pub(super) fn reply(method: &Method, asked: &HeaderMap, answer: Answer, now: Timestamp) -> Response {
-    let is_post = *method == Method::POST;
-    let length = answer.der.len();
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
-    headers.insert(DATE, http_date(now));
-    match answer.cacheability.filter(|_| !is_post) {
-        None => {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// How many headers a reply has, at most.
+const HEADERS: usize = 7;
+
+/// The body of a reply: an answer, which is there in one piece, or whatever else the door serves.
+#[derive(Debug)]
+pub enum ReplyBody {
+    /// An answer, until it was taken; `None` is the end.
+    Answer(Option<Bytes>),
+    /// Something else.
+    Other(Body),
+}
+
+impl hyper::body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            ReplyBody::Answer(answer) => Poll::Ready(answer.take().map(|der| Ok(Frame::data(der)))),
+            ReplyBody::Other(body) => Pin::new(body).poll_frame(cx),
         }
-        Some(cacheability) => {
-            allow_keeping(headers, &cacheability);
-            if is_known(asked, &cacheability.etag) {
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-                return response;
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ReplyBody::Answer(answer) => answer.is_none(),
+            ReplyBody::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ReplyBody::Answer(answer) => SizeHint::with_exact(answer.as_ref().map_or(0, |der| der.len() as u64)),
+            ReplyBody::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+/// What is asked of a reply.
+#[derive(Debug)]
+pub(super) enum Asked<'a> {
+    /// By GET or HEAD, with these headers: the reply may be kept by others (conformance: H9).
+    Kept {
+        /// Whether it is HEAD.
+        is_head: bool,
+        /// The request's.
+        headers: &'a HeaderMap,
+    },
+    /// By POST.
+    Posted,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn by(method: &Method, headers: &'a HeaderMap) -> Self {
+        if *method == Method::POST { Asked::Posted } else { Asked::Kept { is_head: *method == Method::HEAD, headers } }
+    }
+}
+
+/// The reply with an answer that is kept.
+pub(super) fn again(asked: &Asked<'_>, kept: &CachedAnswer, now: Timestamp) -> Response<ReplyBody> {
+    let keep = Some((&kept.content.headers, kept.max_age(now)));
+    reply(asked, &kept.content.der, keep, now)
+}
+
+/// The reply with any answer.
+pub(super) fn with(asked: &Asked<'_>, answer: &Answer, now: Timestamp) -> Response<ReplyBody> {
+    if let Some(kept) = &answer.kept {
+        return again(asked, kept, now);
+    }
+    let keep = answer
+        .cacheability
+        .as_ref()
+        .map(|keep| (CachingHeaders::new(&answer.der, keep.this_update, keep.next_update), keep.max_age));
+    reply(asked, &answer.der, keep.as_ref().map(|(headers, max_age)| (headers, *max_age)), now)
+}
+
+fn reply(
+    asked: &Asked<'_>,
+    der: &Bytes,
+    keep: Option<(&CachingHeaders, std::time::Duration)>,
+    now: Timestamp,
+) -> Response<ReplyBody> {
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(DATE, http_date(now));
+    let mut body = Some(der.clone());
+    let length = keep.map(|(known, _)| known.content_length.clone());
+    match (asked, keep) {
+        (Asked::Kept { is_head, headers: asked }, Some((known, max_age))) => {
+            headers.insert(LAST_MODIFIED, known.last_modified.clone());
+            headers.insert(EXPIRES, known.expires.clone());
+            headers.insert(CACHE_CONTROL, cache_control(max_age));
+            headers.insert(ETAG, known.etag.clone());
+            if is_known(asked, known.etag()) {
+                return response(StatusCode::NOT_MODIFIED, headers, None);
             }
+            body = body.filter(|_| !is_head);
+        }
+        (asked, _) => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            body = body.filter(|_| !matches!(asked, Asked::Kept { is_head: true, .. }));
         }
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/ocsp-response"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    if *method != Method::HEAD {
-        *response.body_mut() = Body::from(answer.der);
-    }
-    response
+    headers.insert(CONTENT_LENGTH, length.unwrap_or_else(|| HeaderValue::from(der.len())));
+    response(StatusCode::OK, headers, body)
 }
 
 /// A reply that carries no answer.
-pub(super) fn refusal(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
+pub(super) fn refusal(status: StatusCode) -> Response<ReplyBody> {
+    let mut headers = HeaderMap::new();
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
     }
-    response
+    response(status, headers, None)
 }
 
-// conformance: H9
-fn allow_keeping(headers: &mut HeaderMap, cacheability: &Cacheability) {
-    headers.insert(LAST_MODIFIED, http_date(cacheability.this_update));
-    headers.insert(EXPIRES, http_date(cacheability.next_update));
-    let seconds = cacheability.max_age.as_secs();
-    let cache_control = format!("max-age={seconds}, public, no-transform, must-revalidate");
-    if let Ok(value) = HeaderValue::try_from(cache_control) {
-        headers.insert(CACHE_CONTROL, value);
-    }
-    if let Ok(value) = HeaderValue::try_from(&*cacheability.etag) {
-        headers.insert(ETAG, value);
-    }
+fn response(status: StatusCode, headers: HeaderMap, body: Option<Bytes>) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::Answer(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// Whether the client has it (RFC 9110 13.1.2; the comparison is the weak one).
@@ -72,11 +148,4 @@ fn is_known(asked: &HeaderMap, etag: &str) -> bool {
             tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
         },
     )
-}
-
-/// An IMF-fixdate (RFC 9110 5.6.7; conformance: H10).
-fn http_date(time: Timestamp) -> HeaderValue {
-    let since_1970 = Duration::from_secs(u64::try_from(time.unix_seconds()).unwrap_or(0));
-    let text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since_1970);
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use pki::Timestamp;
 use pki::ocsp::{CertStatus, ErrorStatus, OcspLimits};
 
+use crate::cache::CachedAnswer;
+
 /// How the signer is named in answers (conformance: O11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ResponderIdForm {
@@ -38,8 +40,10 @@ pub struct ResponderOptions {
     pub unknown: UnknownAnswer,
     /// After how long without a heartbeat the statuses count as stale.
     pub stale_after: Duration,
-    /// How many answers are kept to be given again.
+    /// How many answers are kept to be given again; 0 keeps none.
     pub cached_answers: usize,
+    /// How many octets those answers may take, with all that is needed to find them.
+    pub cached_octets: usize,
     /// The producedAt of the last answer of an earlier run, if it is known (conformance: O24).
     pub last_produced_at: Option<Timestamp>,
 }
@@ -52,6 +56,7 @@ impl Default for ResponderOptions {
             unknown: UnknownAnswer::default(),
             stale_after: Duration::from_secs(5),
             cached_answers: 200_000,
+            cached_octets: 512 << 20,
             last_produced_at: None,
         }
     }
@@ -91,8 +96,6 @@ pub struct Cacheability {
     pub next_update: Timestamp,
     /// For how long, from the `now` of the question, a cache may use it: no longer than nextUpdate (conformance: H9).
     pub max_age: Duration,
-    /// The entity tag, with the quotes.
-    pub etag: Arc<str>,
 }
 
 /// An answer.
@@ -104,6 +107,8 @@ pub struct Answer {
     pub kind: AnswerKind,
     /// How it may be kept; `None` for errors, answers to a nonce and answers about several certificates.
     pub cacheability: Option<Cacheability>,
+    /// It itself, if it is kept and may be given again to whoever sends the same octets.
+    pub(crate) kept: Option<Arc<CachedAnswer>>,
 }
 
 impl Answer {
@@ -112,6 +117,7 @@ impl Answer {
             der: Bytes::copy_from_slice(&status.response_der()),
             kind: AnswerKind::Error(status),
             cacheability: None,
+            kept: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use pki::ocsp::{
 use pki::{CrlReason, SerialNumber, Timestamp};
 
 use super::{AnswerKind, Responder, ResponderIdForm, UnknownAnswer};
+use crate::cache::changes::Moment;
 use crate::issuer::Issuer;
 use crate::replica::{KnownState, KnownStatus};
 use crate::signer::IssuerSigner;
@@ -17,7 +18,16 @@ pub(super) struct Content {
     pub(super) kind: AnswerKind,
     pub(super) times: Option<(Timestamp, Timestamp)>,
     /// The statuses that it was made of.
-    pub(super) seen: Vec<(SerialNumber, Option<KnownStatus>)>,
+    pub(super) seen: Vec<Seen>,
+}
+
+/// A status that an answer is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) serial: SerialNumber,
+    pub(super) status: Option<KnownStatus>,
+    /// The moment before it was read.
+    pub(super) at: Moment,
 }
 
 impl Responder {
@@ -37,8 +47,9 @@ impl Responder {
         for cert_id in request.cert_ids() {
             // A serial number that no certificate may have was never issued.
             let known = cert_id.serial().and_then(|serial| {
+                let at = self.changes.moment(&serial);
                 let status = self.replica.status(issuer.index, &serial);
-                seen.push((serial, status));
+                seen.push(Seen { serial, status, at });
                 status
             });
             is_unknown |= known.is_none();

@@ -24,8 +24,9 @@ use pki::Timestamp;
 use pki::feed::{FeedPosition, StatusEntry};
 use pki::ocsp::{CertId, ErrorStatus, IssuerHashes, IssuerMatch, OcspLimits, OcspRequest};
 
-use self::signing::from_cache;
-use crate::cache::{AnswerCache, CacheKey};
+use self::signing::{Keep, from_cache};
+use crate::cache::changes::Changes;
+use crate::cache::{AnswerCache, CacheKey, CachedAnswer};
 use crate::issuer::{Issuer, ResponderIssuer};
 use crate::replica::{Filling, Freshness, Replica};
 use crate::signer::IssuerSigner;
@@ -63,6 +64,7 @@ pub struct Responder {
     exchange: Mutex<()>,
     replica: Replica,
     cache: AnswerCache,
+    changes: Changes,
     metrics: Metrics,
     /// In seconds since 1970.
     last_produced_at: AtomicI64,
@@ -75,7 +77,8 @@ impl Responder {
             issuers: ArcSwap::default(),
             exchange: Mutex::default(),
             replica: Replica::default(),
-            cache: AnswerCache::new(options.cached_answers),
+            cache: AnswerCache::new(options.cached_answers, options.cached_octets),
+            changes: Changes::new(),
             metrics: Metrics::default(),
             last_produced_at: AtomicI64::new(options.last_produced_at.map_or(i64::MIN, Timestamp::unix_seconds)),
             options,
@@ -104,7 +107,7 @@ impl Responder {
             }));
         }
         self.issuers.store(Arc::new(after));
-        self.cache.clear();
+        self.drop_answers();
         Ok(())
     }
 
@@ -129,6 +132,7 @@ impl Responder {
     /// As [`Replica::apply`].
     pub fn apply(&self, sequence: u64, entry: &StatusEntry) -> Result<(), Error> {
         if let Some((issuer, serial)) = self.replica.apply(sequence, entry)? {
+            self.changes.changed(&serial);
             self.cache.forget(issuer, serial);
         }
         Ok(())
@@ -154,7 +158,7 @@ impl Responder {
     ) -> Result<usize, Error> {
         let loaded = self.replica.load_snapshot(position, as_of, entries);
         // Also when it broke off: whatever is kept was said by the state before.
-        self.cache.clear();
+        self.drop_answers();
         loaded
     }
 
@@ -164,7 +168,7 @@ impl Responder {
     /// As [`Replica::load_snapshot`].
     pub fn put_in_place(&self, filled: Filling<'_>, position: FeedPosition, as_of: Timestamp) -> Result<usize, Error> {
         let loaded = filled.put_in_place(position, as_of);
-        self.cache.clear();
+        self.drop_answers();
         loaded
     }
 
@@ -188,6 +192,11 @@ impl Responder {
     /// How many answers are kept.
     pub fn cached_answers(&self) -> usize {
         self.cache.len()
+    }
+
+    /// How many octets the answers that are kept take, with all that is needed to find them.
+    pub fn cached_octets(&self) -> usize {
+        self.cache.octets()
     }
 
     /// What a request may cost.
@@ -215,7 +224,7 @@ impl Responder {
 
     /// Answers a request. Blocks while the signature is made.
     pub fn answer(&self, request: &[u8], now: Timestamp) -> Answer {
-        match self.prepare(request, now) {
+        match self.prepare(&Bytes::copy_from_slice(request), now) {
             Prepared::Ready(answer) => answer,
             Prepared::Sign(signing) => self.finish(*signing),
             Prepared::ClockBehind => self.refuse_clock(),
@@ -223,11 +232,44 @@ impl Responder {
     }
 
     /// Does all but the signature.
-    pub fn prepare(&self, request: &[u8], now: Timestamp) -> Prepared {
+    pub fn prepare(&self, request: &Bytes, now: Timestamp) -> Prepared {
         match self.try_prepare(request, now) {
             Ok(prepared) => prepared,
             Err(status) => Prepared::Ready(self.counted(Answer::error(status))),
         }
+    }
+
+    /// The answer that was given to a request in the same octets, the path of a GET or the body of a POST, if it may be
+    /// given again at `now`: the statuses are not too old (conformance: O6), this one has not changed, and it is not time
+    /// to sign again.
+    pub(crate) fn given_before(&self, spelling: &[u8], now: Timestamp) -> Option<Arc<CachedAnswer>> {
+        let kept = self.cache.spelled(spelling, now)?;
+        let fresh = self.replica.freshness(now, self.options.stale_after, kept.content.policy.withhold_after);
+        if fresh == Freshness::Withheld || kept.is_to_be_refreshed(now) || !self.is_current(&kept) {
+            return None;
+        }
+        self.metrics.cache_hits.add_one();
+        self.metrics.count(kept.content.kind);
+        Some(kept)
+    }
+
+    /// Remembers in which octets a request came whose answer is kept.
+    pub(crate) fn spell(&self, spelling: &[u8], answer: &Answer) {
+        if let Some(kept) = &answer.kept {
+            self.cache.spell(spelling, kept);
+        }
+    }
+
+    /// Whether the status that a kept answer was made of is still the newest.
+    fn is_current(&self, kept: &CachedAnswer) -> bool {
+        let key = &kept.content.key;
+        kept.is_current(self.changes.moment(&key.serial), || self.replica.status(key.issuer, &key.serial))
+    }
+
+    /// What is kept was said of another state.
+    fn drop_answers(&self) {
+        self.changes.all_changed();
+        self.cache.clear();
     }
 
     /// The answer when the clock is behind the last producedAt.
@@ -253,34 +295,42 @@ impl Responder {
         self.replica.freshness(now, self.options.stale_after, issuer.policy.withhold_after)
     }
 
-    fn try_prepare(&self, request: &[u8], now: Timestamp) -> Result<Prepared, ErrorStatus> {
+    fn try_prepare(&self, request: &Bytes, now: Timestamp) -> Result<Prepared, ErrorStatus> {
         let parsed = OcspRequest::from_der(request, &self.options.limits).map_err(|_| ErrorStatus::MalformedRequest)?;
         let issuer = self.find_issuer(parsed.cert_ids())?;
         if self.freshness(&issuer, now) == Freshness::Withheld {
             self.metrics.withheld.add_one();
             return Err(ErrorStatus::TryLater);
         }
-        let (signer, is_default) = issuer.signer(parsed.preferred_algorithms(), now).ok_or(ErrorStatus::TryLater)?;
+        let signer = issuer.signer(parsed.preferred_algorithms(), now);
+        let is_default = signer.as_ref().is_none_or(|(_, is_default)| *is_default);
         let cache_key = if is_default { cache_key(&issuer, &parsed) } else { None };
+        // Who prefers another algorithm gets it as soon as there is a key for it.
+        let is_plain = parsed.preferred_algorithms().is_empty();
         if let Some(key) = cache_key
-            && let Some(cached) = self.cache.get(&key, now)
-            && now < cached.refresh_at
+            && let Some(kept) = self.cache.get(&key, now)
+            // If nobody can sign, what is kept will do to its end.
+            && (signer.is_none() || !kept.is_to_be_refreshed(now))
+            && self.is_current(&kept)
         {
             self.metrics.cache_hits.add_one();
-            return Ok(Prepared::Ready(self.counted(from_cache(&cached, &issuer, now))));
+            return Ok(Prepared::Ready(self.counted(from_cache(kept, is_plain, now))));
         }
 
+        let (signer, _) = signer.ok_or(ErrorStatus::TryLater)?;
         let content = self.content(&issuer, &signer, &parsed, now)?;
         if self.last_produced_at.fetch_max(now.unix_seconds(), Ordering::AcqRel) > now.unix_seconds() {
             return Ok(Prepared::ClockBehind);
         }
         self.metrics.clock_behind.set(false);
         let keep = match (cache_key, parsed.cert_ids()) {
-            (Some(key), [cert_id]) if content.kind != AnswerKind::Unknown => Some((key, cert_id.der().to_vec())),
+            (Some(key), [cert_id]) if content.kind != AnswerKind::Unknown => {
+                Some(Keep { key, cert_id: request.slice_ref(cert_id.der()), is_plain })
+            }
             _ => None,
         };
         Ok(Prepared::Sign(Box::new(Signing {
-            request: Bytes::copy_from_slice(request),
+            request: request.clone(),
             now,
             signer,
             response: content.response,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pki::Timestamp;
 use pki::ocsp::{ErrorStatus, Expected, PreparedResponse, verify_response};
-use pki::{SerialNumber, Timestamp};
-use sha2::{Digest, Sha256};
 
+use super::content::Seen;
 use super::{Answer, AnswerKind, Cacheability, Prepared, Responder};
-use crate::cache::{CacheKey, CachedAnswer};
+use crate::cache::{AnswerContent, CacheKey, CachedAnswer};
+use crate::http::caching::CachingHeaders;
 use crate::issuer::Issuer;
-use crate::replica::KnownStatus;
 use crate::signer::IssuerSigner;
 
 /// How often an answer is begun again because its status changed meanwhile.
@@ -25,12 +25,22 @@ pub struct Signing {
     pub(super) issuer: Arc<Issuer>,
     pub(super) signer: Arc<IssuerSigner>,
     pub(super) response: PreparedResponse,
-    pub(super) seen: Vec<(SerialNumber, Option<KnownStatus>)>,
+    pub(super) seen: Vec<Seen>,
     pub(super) kind: AnswerKind,
     /// thisUpdate and nextUpdate of an answer about one certificate without a nonce.
     pub(super) times: Option<(Timestamp, Timestamp)>,
-    /// The `CertID`, if the answer is to be kept.
-    pub(super) keep: Option<(CacheKey, Vec<u8>)>,
+    /// If the answer is to be kept.
+    pub(super) keep: Option<Keep>,
+}
+
+/// How an answer is to be kept.
+#[derive(Debug)]
+pub(super) struct Keep {
+    pub(super) key: CacheKey,
+    /// The DER `CertID`.
+    pub(super) cert_id: Bytes,
+    /// Whether whoever sends the same octets is to get it.
+    pub(super) is_plain: bool,
 }
 
 impl Signing {
@@ -75,31 +85,49 @@ impl Responder {
             tracing::error!(issuer = issuer.description.id, %error, "an OCSP answer could not be encoded");
             ErrorStatus::InternalError
         })?;
-        let is_current =
-            || signing.seen.iter().all(|(serial, status)| self.replica.status(issuer.index, serial) == *status);
         let Some((this_update, next_update)) = signing.times else {
-            let answer = Answer { der: der.into(), kind: signing.kind, cacheability: None };
-            return Ok(is_current().then_some(answer));
+            let answer = Answer { der: der.into(), kind: signing.kind, cacheability: None, kept: None };
+            return Ok(self.is_still_so(signing).then_some(answer));
         };
-        let produced_at = signing.now.whole_seconds();
-        let cached = CachedAnswer {
-            etag: entity_tag(&der),
+        let (Some(keep), [Seen { status: Some(status), at, .. }]) = (&signing.keep, signing.seen.as_slice()) else {
+            let max_age = issuer.policy.max_age.min(next_update.since(signing.now));
+            let cacheability = Some(Cacheability { this_update, next_update, max_age });
+            let answer = Answer { der: der.into(), kind: signing.kind, cacheability, kept: None };
+            return Ok(self.is_still_so(signing).then_some(answer));
+        };
+        let content = AnswerContent {
+            key: keep.key,
+            status: *status,
+            seen: *at,
+            headers: CachingHeaders::new(&der, this_update, next_update),
             der: der.into(),
             kind: signing.kind,
-            produced_at,
+            produced_at: signing.now.whole_seconds(),
             this_update,
             next_update,
-            refresh_at: produced_at.plus(next_update.since(produced_at) / 2),
+            policy: issuer.policy,
         };
-        let answer = from_cache(&cached, issuer, signing.now);
-        let Some((key, cert_id)) = &signing.keep else { return Ok(is_current().then_some(answer)) };
-        self.check(signing, &cached, cert_id)?;
-        Ok(self.cache.insert_if(*key, Arc::new(cached), is_current).then_some(answer))
+        self.check(signing, &content, &keep.cert_id)?;
+        let kept = Arc::new(CachedAnswer::new(content));
+        if !self.is_still_so(signing) {
+            return Ok(None);
+        }
+        self.cache.insert(&kept);
+        Ok(Some(from_cache(kept, keep.is_plain, signing.now)))
+    }
+
+    /// Whether the statuses that an answer was made of are still the newest.
+    // conformance: O6
+    fn is_still_so(&self, signing: &Signing) -> bool {
+        signing.seen.iter().all(|seen| {
+            let same = || self.replica.status(signing.issuer.index, &seen.serial) == seen.status;
+            self.changes.moment(&seen.serial) == seen.at || same()
+        })
     }
 
     /// Reads and verifies an answer as a relying system would, before it is kept.
     // conformance: O29
-    fn check(&self, signing: &Signing, answer: &CachedAnswer, cert_id: &[u8]) -> Result<(), ErrorStatus> {
+    fn check(&self, signing: &Signing, answer: &AnswerContent, cert_id: &[u8]) -> Result<(), ErrorStatus> {
         let description = &signing.issuer.description;
         let expected = Expected {
             cert_id,
@@ -124,30 +152,26 @@ impl Responder {
 
     /// If nobody can sign, the answer that is kept will do until its nextUpdate.
     fn fall_back(&self, signing: &Signing, status: ErrorStatus) -> Answer {
-        let kept = signing.keep.as_ref().and_then(|(key, _)| self.cache.get(key, signing.now));
+        let keep = signing.keep.as_ref();
+        let kept = keep.and_then(|keep| Some((self.cache.get(&keep.key, signing.now)?, keep.is_plain)));
         match kept {
-            Some(cached) => {
+            Some((kept, is_plain)) if self.is_current(&kept) => {
                 self.metrics.cache_hits.add_one();
-                from_cache(&cached, &signing.issuer, signing.now)
+                from_cache(kept, is_plain, signing.now)
             }
-            None => Answer::error(status),
+            _ => Answer::error(status),
         }
     }
 }
 
-pub(super) fn from_cache(cached: &CachedAnswer, issuer: &Issuer, now: Timestamp) -> Answer {
+/// An answer that is kept, as it is given at `now`.
+pub(super) fn from_cache(kept: Arc<CachedAnswer>, is_plain: bool, now: Timestamp) -> Answer {
+    let content = &kept.content;
+    let (this_update, next_update) = (content.this_update, content.next_update);
     Answer {
-        der: cached.der.clone(),
-        kind: cached.kind,
-        cacheability: Some(Cacheability {
-            this_update: cached.this_update,
-            next_update: cached.next_update,
-            max_age: issuer.policy.max_age.min(cached.next_update.since(now)),
-            etag: cached.etag.clone(),
-        }),
+        der: content.der.clone(),
+        kind: content.kind,
+        cacheability: Some(Cacheability { this_update, next_update, max_age: kept.max_age(now) }),
+        kept: is_plain.then_some(kept),
     }
-}
-
-fn entity_tag(der: &[u8]) -> Arc<str> {
-    format!("\"{}\"", data_encoding::BASE64URL_NOPAD.encode(&Sha256::digest(der))).into()
 }

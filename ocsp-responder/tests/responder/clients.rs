@@ -1,4 +1,4 @@
-//! Real clients against the router on a loopback port: OpenSSL, GnuTLS and curl.
+//! Real clients against a door on a loopback port: OpenSSL, GnuTLS and curl.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,11 +7,13 @@ use std::sync::Arc;
 use axum::Router;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ocsp_responder::http::{HttpOptions, HttpState, at_root, router};
+use ocsp_responder::door::{Door, DoorLimits};
+use ocsp_responder::http::{HttpOptions, HttpState, OcspService};
 use ocsp_responder::{IssuerPolicy, ResponderOptions};
 use pki::feed::PublishedStatus;
 use pki::{CrlReason, Timestamp};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::support::{AUTHENTICATION, Scene, TestSigner, seconds, serial};
 
@@ -26,16 +28,32 @@ struct Loopback {
     scene: Scene,
     directory: TempDir,
     base: String,
+    /// The door closes when it goes.
+    _stop: watch::Sender<bool>,
 }
 
 async fn loopback() -> Loopback {
     let scene = Scene::with(ResponderOptions::default(), IssuerPolicy::AUTHENTICATION, present());
     let state = HttpState::new(scene.responder.clone(), Arc::new(present), HttpOptions::default());
-    let root = Router::new().fallback(at_root).with_state(state.clone());
-    let app = router(state).fallback_service(root);
+    let service = OcspService::new(state, Router::new());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    let (stop, stopped) = watch::channel(false);
+    let limits = DoorLimits { connections: 16, header_bytes: 16_384, head: seconds(60), shutdown: seconds(1) };
+    let listener = listener.into_std().unwrap();
+    // The future of a door stays on its thread.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let accept = async || {
+                let (stream, from) = listener.accept().await?;
+                let service = service.clone();
+                Ok((Some(from.ip()), async move { Some((stream, service)) }))
+            };
+            Door::new("test", limits).serve(accept, stopped).await;
+        });
+    });
 
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).unwrap();
@@ -52,7 +70,7 @@ async fn loopback() -> Loopback {
         }
     }
     run(directory.path(), "openssl", &["x509", "-inform", "DER", "-in", "ca.der", "-out", "ca.pem"]).await;
-    Loopback { scene, directory, base }
+    Loopback { scene, directory, base, _stop: stop }
 }
 
 fn revoked(scene: &Scene) -> PublishedStatus {

@@ -6,38 +6,40 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use ocsp_responder::http::{HttpOptions, HttpState, at_root, router};
+use hyper::service::Service;
+use ocsp_responder::http::{HttpOptions, HttpState, OcspService};
 use pki::Timestamp;
 use pki::ocsp::{CertIdHash, ErrorStatus, HashAlgorithm, build_request};
-use tower::ServiceExt;
 
 use crate::support::{AUTHENTICATION, Behaviour, NOW, Scene, seconds, serial};
 
-struct Door {
-    scene: Scene,
-    router: Router,
-    clock: Arc<AtomicI64>,
+/// A responder behind HTTP, with a clock that stands still.
+pub(crate) struct Door {
+    pub(crate) scene: Scene,
+    service: OcspService,
+    pub(crate) clock: Arc<AtomicI64>,
 }
 
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl Door {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Door::with(HttpOptions::default())
     }
 
@@ -48,21 +50,21 @@ impl Door {
         let time = clock.clone();
         let now = Arc::new(move || Timestamp::from_unix_millis(time.load(Ordering::SeqCst)));
         let state = HttpState::new(scene.responder.clone(), now, options);
-        let root = Router::new().fallback(at_root).with_state(state.clone());
-        Door { scene, router: router(state).fallback_service(root), clock }
+        let others = Router::new().route("/ca/{file}", get(async || "a CA certificate"));
+        Door { scene, service: OcspService::new(state, others), clock }
     }
 
-    async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.service.call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         Reply { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
     }
 
-    async fn get(&self, target: &str) -> Reply {
+    pub(crate) async fn get(&self, target: &str) -> Reply {
         self.send(Request::get(target).body(Body::empty()).unwrap()).await
     }
 
-    async fn post(&self, body: impl Into<Body>) -> Reply {
+    pub(crate) async fn post(&self, body: impl Into<Body>) -> Reply {
         let request = Request::post("/ocsp").header("content-type", "application/ocsp-request");
         self.send(request.body(body.into()).unwrap()).await
     }
@@ -126,7 +128,10 @@ async fn every_spelling_of_a_get_is_answered() {
         let target = if target.starts_with("//") { format!("http://host.example.test{target}") } else { target };
         door.assert_good(&door.get(&target).await, &target);
     }
-    assert_eq!(door.get("/favicon.ico").await.status, StatusCode::NOT_FOUND);
+    for target in ["/favicon.ico", "/ocspx", "/ocspM"] {
+        assert_eq!(door.get(target).await.status, StatusCode::NOT_FOUND, "{target}");
+    }
+    assert_eq!(&door.get("/ca/root-1.cer").await.body[..], b"a CA certificate");
 }
 
 #[tokio::test]
@@ -303,9 +308,10 @@ async fn a_clock_that_only_looks_behind_is_asked_again() {
         _ => NOW.plus(seconds(1)),
     });
     scene.ask(2, NOW.plus(seconds(1)));
-    let router = router(HttpState::new(scene.responder.clone(), clock, HttpOptions::default()));
+    let state = HttpState::new(scene.responder.clone(), clock, HttpOptions::default());
+    let service = OcspService::new(state, Router::new());
     let request = Request::post("/ocsp").body(Body::from(scene.request(1))).unwrap();
-    let body = router.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let body = service.call(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert!(scene.verify(&body, &scene.ca.cert_id(1), NOW.plus(seconds(1))).is_ok());
     assert_eq!(asked.load(Ordering::SeqCst), 2);
     assert!(!scene.responder.metrics().clock_behind.get());

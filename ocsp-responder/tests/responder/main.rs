@@ -4,5 +4,6 @@ mod answers;
 mod caching;
 mod clients;
 mod http;
+mod spellings;
 mod support;
 mod time;

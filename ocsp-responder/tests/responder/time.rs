@@ -162,7 +162,7 @@ fn a_clock_that_went_back_stops_the_signing_and_raises_an_alarm() {
     let later = NOW.plus(seconds(10));
     assert_eq!(scene.said(1, later), CertStatus::Good);
     assert_eq!(scene.responder.last_produced_at(), Some(later.whole_seconds()));
-    assert!(matches!(scene.responder.prepare(&scene.request(2), NOW), Prepared::ClockBehind));
+    assert!(matches!(scene.responder.prepare(&scene.request(2).into(), NOW), Prepared::ClockBehind));
     // Not even what is kept, since it is from the future.
     for number in [1, 2] {
         assert_eq!(error_of(&scene.ask(number, NOW)), Some(ErrorStatus::TryLater));

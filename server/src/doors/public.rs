@@ -9,8 +9,8 @@ use axum::routing::get;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Method, StatusCode};
-use ocsp_responder::door::{self, Door, DoorLimits};
-use ocsp_responder::http::HttpState;
+use ocsp_responder::door::{Door, DoorLimits};
+use ocsp_responder::http::{HttpState, OcspService};
 use pki::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -29,14 +29,10 @@ const DER: &str = "application/pkix-cert";
 /// Several.
 const PEM: &str = "application/x-pem-file";
 
-/// The router of the public door.
-pub fn router(service: Arc<Service>, ocsp: Arc<HttpState>) -> Router {
-    Router::new()
-        .route("/crl/{*path}", get(crl))
-        .route("/ca/{file}", get(ca_certificate))
-        .with_state(service)
-        .merge(ocsp_responder::http::router(Arc::clone(&ocsp)))
-        .fallback_service(axum::routing::any(ocsp_responder::http::at_root).with_state(ocsp))
+/// What answers at the public door: the OCSP responder, and behind it what is fetched less often.
+pub fn answering(service: Arc<Service>, ocsp: Arc<HttpState>) -> OcspService {
+    let router = Router::new().route("/crl/{*path}", get(crl)).route("/ca/{file}", get(ca_certificate));
+    OcspService::new(ocsp, router.with_state(service))
 }
 
 async fn crl(
@@ -139,10 +135,10 @@ fn published_certificate(service: &Service, file: &str) -> Result<Option<Publish
 }
 
 /// Serves OCSP, CRLs and CA certificates until `stop`.
-pub async fn run(listener: TcpListener, router: Router, limits: DoorLimits, stop: watch::Receiver<bool>) {
+pub async fn run(listener: TcpListener, service: OcspService, limits: DoorLimits, stop: watch::Receiver<bool>) {
     let accept = async || {
         let (stream, from) = listener.accept().await?;
-        let service = door::by_router(router.clone());
+        let service = service.clone();
         Ok((Some(from.ip()), async move {
             let _ = stream.set_nodelay(true);
             Some((stream, service))
