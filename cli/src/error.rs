@@ -101,8 +101,15 @@ impl Error {
             Error::Server(error) if error.is_configuration() => 2,
             Error::Server(error) if error.is_refusal() => 3,
             Error::Server(error) if error.is_refused_pin() => 5,
-            Error::NotRunning { .. } | Error::Relying(relying::Error::CrlUnreachable { .. }) => 4,
-            Error::Relying(relying::Error::CrlUrl { .. } | relying::Error::CaCertificate(_)) => 2,
+            Error::NotRunning { .. } => 4,
+            Error::Relying(relying::Error::CrlUnreachable { .. } | relying::Error::Unreachable { .. }) => 4,
+            Error::Relying(
+                relying::Error::CrlUrl { .. }
+                | relying::Error::Url { .. }
+                | relying::Error::CaCertificate(_)
+                | relying::Error::Certificate(_)
+                | relying::Error::NotItsIssuer { .. },
+            ) => 2,
             Error::LoginRefused { .. } => 3,
             Error::Station(error) => match error.problem() {
                 Some(problem) if problem.status == 503 => 4,

@@ -24,6 +24,12 @@ pub enum Error {
     /// A certificate that cannot be read, or was not issued by who is said to have issued it.
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] CertificateError),
+    /// None of the CA certificates that were given issued the certificate.
+    #[error("none of the given CA certificates issued it: give that of {issuer}")]
+    NotItsIssuer {
+        /// The issuer that it names.
+        issuer: String,
+    },
     /// The certificate does not say where to ask, and nothing is configured.
     #[error("the certificate names no OCSP responder over http; configure its address")]
     NoResponder,

@@ -152,6 +152,32 @@ pub(crate) enum ProbeCommand {
         #[arg(long, value_name = "SECONDS", default_value_t = relying::probe::TIME.as_secs())]
         timeout: u64,
     },
+    /// Ask an OCSP responder for a certificate's status, by GET and by POST as relying systems do, and check the answers:
+    /// signature and signer, times, nonce, and what HTTP says for caches. Says how late a revocation can be seen.
+    ///
+    /// Exit code 0: nothing failed (there may be warnings); 1: something did; 4: nothing is answered.
+    Ocsp {
+        /// Where it is, as it stands in certificates: http://HOST/ocsp.
+        url: String,
+        /// The certificate to ask about, PEM or DER.
+        #[arg(long = "cert", value_name = "FILE")]
+        certificate: PathBuf,
+        /// The certificate of the CA that issued it, or several to choose from, PEM or DER; may be given several times.
+        #[arg(long = "issuer", visible_alias = "ca-bundle", value_name = "FILE", required = true)]
+        issuers: Vec<PathBuf>,
+        /// Ask with a nonce too: it must come back.
+        #[arg(long)]
+        nonce: bool,
+        /// What the status must be: good, revoked or unknown. Without it, all but unknown will do.
+        #[arg(long, value_name = "STATUS")]
+        expect: Option<relying::probe::Status>,
+        /// Warn when the certificate of who signs ends sooner than this, such as 10m or 2h.
+        #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+        warn: std::time::Duration,
+        /// How long everything may take, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = relying::probe::OCSP_TIME.as_secs())]
+        timeout: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,13 +1,11 @@
 //! What the CRL itself says (RFC 5280 5 and 6.3.3).
 
-use std::time::Duration;
-
 use const_oid::db::rfc5280::{ID_CE_DELTA_CRL_INDICATOR, ID_CE_ISSUING_DISTRIBUTION_POINT};
 use pki::certificate::ParsedCertificate;
 use pki::crl::CrlDescription;
 use pki::{KeyUsage, Timestamp};
 
-use super::{Checks, MAX_CLOCK_SKEW, name_of};
+use crate::probe::{Checks, MAX_CLOCK_SKEW, name_of, words};
 
 /// Signature, and whether its maker may sign CRLs. Gives the issuer, if it is known and signed this.
 pub(super) fn issuer<'a>(
@@ -184,16 +182,5 @@ pub(super) fn base(
     if !base.freshest_crls.is_empty() {
         checks
             .passed("freshest_crl", format!("the base says that its deltas are at {}", base.freshest_crls.join(", ")));
-    }
-}
-
-/// A duration for people.
-pub(super) fn words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }

@@ -1,28 +1,19 @@
 //! What HTTP says about a CRL: for caches, for who has it already, and for who was cut off in the middle (RFC 9110, 9111).
 
-use std::time::UNIX_EPOCH;
-
+use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, LAST_MODIFIED, RANGE,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use pki::Timestamp;
 use pki::crl::CrlDescription;
 
-use super::content::words;
-use super::fetch::{Fetched, HEAD, Target, ask};
-use super::{Checks, MAX_CLOCK_SKEW};
+use super::fetch::{Fetched, HEAD};
 use crate::Error;
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
-    let time = httpdate::parse_http_date(text(headers, name)?).ok()?;
-    time.duration_since(UNIX_EPOCH).ok().map(|since| Timestamp::EPOCH.plus(since))
-}
+use crate::probe::exchange::{Answer, Target, ask};
+use crate::probe::headers::{age, date, directive, max_age, text};
+use crate::probe::{Checks, MAX_CLOCK_SKEW, words};
 
 /// The answer itself.
 pub(super) fn answer(checks: &mut Checks, fetched: &Fetched) {
@@ -44,20 +35,8 @@ pub(super) fn answer(checks: &mut Checks, fetched: &Fetched) {
 pub(super) fn caching(checks: &mut Checks, fetched: &Fetched, crl: &CrlDescription, now: Timestamp) {
     let headers = &fetched.headers;
     let mut wrong = Vec::new();
-    let control = text(headers, CACHE_CONTROL).unwrap_or_default();
-    let directive = |name: &str| {
-        let mut directives = control.split(',').map(|one| one.split_once('=').unwrap_or((one, "")));
-        let found = directives.find(|(known, _)| known.trim().eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.trim().trim_matches('"'))
-    };
-    // RFC 9111 1.2.2: more seconds than can be held are as good as for ever.
-    let seconds = |value: &str| {
-        let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| value.parse::<u64>().unwrap_or(u64::MAX))
-    };
-    let age = text(headers, http::header::AGE).and_then(seconds).unwrap_or(0);
     let left = crl.next_update.since(now).as_secs();
-    let max_age = directive("s-maxage").or_else(|| directive("max-age")).and_then(seconds);
+    let (max_age, age) = (max_age(headers), age(headers));
     match (max_age, date(headers, EXPIRES)) {
         (Some(max_age), _) if max_age.saturating_sub(age) > left + MAX_CLOCK_SKEW.as_secs() => {
             let text = format!(
@@ -74,7 +53,7 @@ pub(super) fn caching(checks: &mut Checks, fetched: &Fetched, crl: &CrlDescripti
         (None, None) => wrong.push("neither max-age nor Expires: caches guess".to_owned()),
         _ => {}
     }
-    if directive("no-store").is_some() {
+    if directive(headers, "no-store").is_some() {
         wrong.push("no-store: no cache helps to carry the load".to_owned());
     }
     match text(headers, ETAG) {
@@ -97,6 +76,11 @@ pub(super) fn caching(checks: &mut Checks, fetched: &Fetched, crl: &CrlDescripti
     }
 }
 
+/// Asks for what is small, or of no interest.
+async fn small(target: &Target, method: Method, conditions: &[(HeaderName, String)]) -> Result<Answer, Error> {
+    ask(target, method, conditions, Bytes::new(), HEAD).await
+}
+
 /// Whether it can be asked for again at little cost, and taken up in the middle.
 pub(super) async fn conditions(checks: &mut Checks, target: &Target, fetched: &Fetched) -> Result<(), Error> {
     let tag = text(&fetched.headers, ETAG).map(str::to_owned);
@@ -105,7 +89,7 @@ pub(super) async fn conditions(checks: &mut Checks, target: &Target, fetched: &F
     let mut wrong = Vec::new();
     for (name, value, condition) in [(ETAG, &tag, IF_NONE_MATCH), (LAST_MODIFIED, &modified, IF_MODIFIED_SINCE)] {
         let Some(value) = value else { continue };
-        let again = ask(target, Method::GET, &[(condition.clone(), value.clone())]).await?;
+        let again = small(target, Method::GET, &[(condition.clone(), value.clone())]).await?;
         match again.status {
             StatusCode::NOT_MODIFIED => asked.push(condition.to_string()),
             // It was published anew in between.
@@ -123,7 +107,7 @@ pub(super) async fn conditions(checks: &mut Checks, target: &Target, fetched: &F
 }
 
 async fn head(checks: &mut Checks, target: &Target, fetched: &Fetched, tag: Option<&str>) -> Result<(), Error> {
-    let answer = ask(target, Method::HEAD, &[]).await?;
+    let answer = small(target, Method::HEAD, &[]).await?;
     let same = |name: HeaderName| text(&answer.headers, name.clone()) == text(&fetched.headers, name);
     if answer.status != StatusCode::OK {
         checks.warning("head", format!("HEAD is answered with {}", answer.status));
@@ -140,7 +124,7 @@ async fn range(checks: &mut Checks, target: &Target, fetched: &Fetched, tag: Opt
     let wanted = format!("bytes=0-{}", length.saturating_sub(1));
     let condition = tag.filter(|tag| !tag.starts_with("W/")).map(|tag| (IF_RANGE, tag.to_owned()));
     let headers: Vec<_> = std::iter::once((RANGE, wanted)).chain(condition).collect();
-    let answer = ask(target, Method::GET, &headers).await?;
+    let answer = small(target, Method::GET, &headers).await?;
     let renewed = text(&answer.headers, ETAG) != tag;
     let right = answer.body.as_deref() == fetched.head.get(..length);
     match answer.status {
