@@ -1,12 +1,13 @@
 //! The OCSP responder as a library: it answers from a replica of the status feed, and asks nobody while it answers.
 //!
 //! * [`replica`]: what is known of each certificate, and how old that knowledge is;
-//! * [`snapshot`]: all of that as one file, for a quick start;
+//! * [`snapshot`]: all of that as one file, for a quick start, and [`newer`], by which the next one is made of the last;
 //! * [`signer`]: the keys that sign, which may be replaced at any time;
 //! * [`responder`]: from a request to an answer, which may be given again;
 //! * [`http`]: GET and POST, by RFC 9919 and RFC 9110;
 //! * [`door`]: connections, and what a client may cost before and while it is answered;
-//! * [`metrics`]: what is counted.
+//! * [`metrics`]: what is counted;
+//! * [`node`]: the responder as a process of its own.
 //!
 //! It knows no database, no CA key and no clock: statuses come in by [`Responder::apply`], [`Responder::heartbeat`] and
 //! [`Responder::load_snapshot`], the time by an argument or, in [`http`], by a function. How the feed is transported,
@@ -22,6 +23,8 @@ mod error;
 pub mod http;
 pub mod issuer;
 pub mod metrics;
+pub mod newer;
+pub mod node;
 pub mod replica;
 pub mod responder;
 pub mod signer;

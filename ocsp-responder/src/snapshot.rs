@@ -41,6 +41,12 @@ pub enum SnapshotError {
     Content(usize),
 }
 
+impl From<SnapshotError> for io::Error {
+    fn from(error: SnapshotError) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
 /// Where in the feed a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPlace {

@@ -8,7 +8,6 @@
 //! A newer file is made out of the one before and the feed since, not out of what the responder keeps in memory, which
 //! leaves out what only CRLs say.
 
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,9 +17,10 @@ use std::time::Duration;
 
 use ca::certificate::CertificateRecord;
 use ca::revocations::FillingRevocations;
+use ocsp_responder::newer::Newer;
 use ocsp_responder::snapshot::{Snapshot, SnapshotError, SnapshotPlace, SnapshotWriter};
+use pki::Timestamp;
 use pki::feed::{FeedPosition, StatusEntry};
-use pki::{SerialNumber, Timestamp};
 use sha2::{Digest, Sha256};
 use store::Store;
 
@@ -250,17 +250,13 @@ impl Statuses {
         if place(store, from.position)? != from {
             return Err(StatusFileError::Elsewhere("it was made beside another store".to_owned()));
         }
-        let mut newer: HashMap<(String, SerialNumber), StatusEntry> = HashMap::new();
+        let mut newer = Newer::default();
         let position = tail(store, from.position, |entry| {
-            newer.insert((entry.issuer.clone(), entry.serial), entry);
+            newer.take(entry);
             Ok(())
         })?;
         let mut new = self.begin(store, position)?;
-        last.for_each(|entry| {
-            // The newer one is written below, in the place of this one.
-            if newer.contains_key(&(entry.issuer.clone(), entry.serial)) { Ok(()) } else { new.put(entry) }
-        })?;
-        newer.values().try_for_each(|entry| new.put(entry))?;
+        newer.merge(&last, |_| true, &mut new.writer)?;
         self.put_in_place(new)?;
         Ok(position)
     }
