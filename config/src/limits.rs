@@ -50,6 +50,8 @@ limits! {
     feed_page = 1_000 in 1..=100_000,
     /// Connections open at one time, at each door.
     connections = 1_024 in 1..=1_000_000,
+    /// As many of them for one address (for IPv6: one /64); 0 for no limit of this kind.
+    connections_per_address = 256 in 0..=1_000_000,
     /// API requests worked on at one time; more are told to come back.
     in_flight = 256 in 1..=100_000,
     /// Enrolment codes that may be open at one time.

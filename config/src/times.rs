@@ -102,8 +102,10 @@ times! {
     clock_tolerance = "5s",
     /// How far ahead of the last commit the clock may be before the tracker pauses.
     clock_jump = "1h",
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and the arrival of a request, and silence before one.
     tls_handshake = "10s",
+    /// How long a client may take nothing of its answer.
+    answer_unread = "30s",
     /// How long one HTTP request may take, from its first octet to its answer.
     request = "30s",
     /// How long requests in flight have to finish when the service stops.

@@ -290,7 +290,9 @@ impl Prepared {
         let limits = DoorLimits {
             connections: config.limits.connections,
             header_bytes: config.limits.header_bytes,
-            head: config.times.tls_handshake,
+            connections_per_address: config.limits.connections_per_address,
+            request: config.times.tls_handshake,
+            unread: config.times.answer_unread,
             shutdown: config.times.shutdown,
         };
         let clock = Arc::clone(&service.clock);

@@ -2,40 +2,68 @@
 //!
 //! Whatever speaks HTTP/1.1 uses it, whoever answers behind it: the service's doors and the responder's own. It knows
 //! connections and their limits; what a path means is the business of the hyper service that each connection is given.
+//!
+//! A client may cost a place, a buffer for the head of one request, and a little time. When places are short, whoever has
+//! waited longest without a complete request gives up its own, so those who only hold connections shut out nobody; nor do
+//! those who ask and do not take the answer. A connection whose request is being answered is never closed for another. Memory is bounded by `connections` times the
+//! buffers of one connection, since a new one comes in only after the old one has gone.
+//!
+//! What a client may take its time for, in [`DoorLimits`]:
+//!
+//! | what | limit | then |
+//! |---|---|---|
+//! | a handshake; silence before and between requests | `request` each | closed |
+//! | a request, from its first octet to the last of its body | `request` | 408, closed |
+//! | the first line of a request | `header_bytes` | 414, closed |
+//! | the head of a request | `header_bytes`, 100 fields | 431, closed |
+//! | taking nothing of an answer | `unread` | closed |
+
+mod connection;
+mod counts;
+mod exchange;
+mod place;
+mod places;
+mod stream;
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use http::{Request, Response};
 use hyper::body::Body;
-use hyper::server::conn::http1::Builder;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
-/// The body of a request, as a door hands it on.
-pub type RequestBody = hyper::body::Incoming;
+pub use self::counts::{DoorCounts, Level};
+pub use self::exchange::RequestBody;
+use self::places::{Admission, Held, Places};
 
 /// Any error of a service or of a body that it answers with: it ends the connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The least time between two lines in the log about the same shortage.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Limits of a door.
 #[derive(Clone, Copy, Debug)]
 pub struct DoorLimits {
     /// Connections open at one time.
     pub connections: usize,
-    /// Octets of a request's head.
+    /// As many of them for one address (for IPv6: for one /64); 0 for no such limit, as it has to be behind a proxy.
+    pub connections_per_address: usize,
+    /// Octets of a request's head; at least 8192.
     pub header_bytes: usize,
-    /// How long the head of a request may take.
-    pub head: Duration,
+    /// How long a request may take to arrive, head and body; and how long a connection may be silent before it.
+    pub request: Duration,
+    /// How long a client may take nothing of its answer.
+    pub unread: Duration,
     /// How long what is in flight has to finish when the service stops.
     pub shutdown: Duration,
 }
@@ -45,12 +73,19 @@ pub struct DoorLimits {
 pub struct Door {
     name: &'static str,
     limits: DoorLimits,
+    counts: Arc<DoorCounts>,
 }
 
 impl Door {
     /// A door that lets nobody in yet.
     pub fn new(name: &'static str, limits: DoorLimits) -> Self {
-        Door { name, limits }
+        Door { name, limits, counts: Arc::default() }
+    }
+
+    /// The same door, which counts here.
+    #[must_use]
+    pub fn counted_by(self, counts: Arc<DoorCounts>) -> Self {
+        Door { counts, ..self }
     }
 
     /// Accepts connections until `stop` says so, then lets what is in flight finish.
@@ -66,53 +101,102 @@ impl Door {
         S: Service<Request<RequestBody>, Response = Response<B>, Future: Send, Error: Into<BoxError>> + Send + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        let Door { name, limits } = self;
-        let graceful = Arc::new(GracefulShutdown::new());
-        let places = Arc::new(Semaphore::new(limits.connections));
-        loop {
-            let accepted = tokio::select! {
-                accepted = accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            let ready = match accepted {
-                Ok((_, ready)) => ready,
-                Err(error) => {
-                    // Out of file descriptors, mostly: leave the others time to finish.
-                    tracing::warn!(door = name, %error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
+        let Door { name, limits, counts } = self;
+        let places = Arc::new(Places::new(limits.connections, limits.connections_per_address, counts));
+        let mut connections = JoinSet::new();
+        let mut notices = Notices::new(name);
+        let accepting = async {
+            loop {
+                match accept().await {
+                    Ok((from, ready)) => {
+                        if let Some(held) = admit(&places, from, &limits, &mut notices).await {
+                            connections.spawn(connection::serve(name, held, ready, limits));
+                        }
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, mostly: somebody who waits may have one to spare.
+                        tracing::warn!(door = name, %error, "a connection could not be accepted");
+                        places.spare_one();
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                 }
-            };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                tracing::warn!(
-                    door = name,
-                    limit = limits.connections,
-                    "limits.connections is reached; one is turned away"
-                );
-                continue;
-            };
-            let watcher = graceful.watcher();
-            tokio::spawn(async move {
-                let _place = place;
-                let Some((stream, service)) = ready.await else { return };
-                // HTTP/1.1 alone: its timer runs from the first moment and between requests, so a silent connection does
-                // not keep its place.
-                let mut builder = Builder::new();
-                builder
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(limits.head)
-                    .max_buf_size(limits.header_bytes.max(8192));
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = watcher.watch(connection).await {
-                    tracing::debug!(door = name, %error, "a connection ended badly");
-                }
-            });
+                while connections.try_join_next().is_some() {}
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            _ = stop.wait_for(|stop| *stop) => {}
         }
         drop(accept);
-        let Some(graceful) = Arc::into_inner(graceful) else { return };
-        let finished = pin!(graceful.shutdown());
+        places.finish();
+        let finished = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(limits.shutdown, finished).await.is_err() {
             tracing::warn!(door = name, "connections were still open when the time to finish was over");
+            connections.shutdown().await;
+        }
+    }
+}
+
+/// Finds a place for somebody who comes from there, if one can be found.
+async fn admit(places: &Arc<Places>, from: Option<IpAddr>, limits: &DoorLimits, notices: &mut Notices) -> Option<Held> {
+    loop {
+        match places.admit(from) {
+            Admission::In(held) => return Some(held),
+            Admission::Asked(place) => {
+                notices.made_room.say(|name, times| {
+                    tracing::warn!(
+                        door = name,
+                        times,
+                        connections = limits.connections,
+                        connections_per_address = limits.connections_per_address,
+                        "a limit of connections is reached: who waited longest makes room"
+                    );
+                });
+                places.settled(&place).await;
+            }
+            Admission::Full => {
+                notices.turned_away.say(|name, times| {
+                    tracing::warn!(
+                        door = name,
+                        times,
+                        connections = limits.connections,
+                        connections_per_address = limits.connections_per_address,
+                        "a limit of connections is reached, and all of them are being answered: some are turned away"
+                    );
+                });
+                places.turned_away();
+                return None;
+            }
+        }
+    }
+}
+
+/// What would fill the log in an attack, said now and then.
+struct Notices {
+    made_room: Notice,
+    turned_away: Notice,
+}
+
+impl Notices {
+    fn new(name: &'static str) -> Self {
+        let notice = || Notice { name, times: 0, said: None };
+        Notices { made_room: notice(), turned_away: notice() }
+    }
+}
+
+struct Notice {
+    name: &'static str,
+    times: u64,
+    said: Option<Instant>,
+}
+
+impl Notice {
+    /// Says it if it was not said for a while, with how often it has happened since.
+    fn say(&mut self, say: impl FnOnce(&'static str, u64)) {
+        self.times += 1;
+        if self.said.is_none_or(|said| said.elapsed() >= QUIET) {
+            say(self.name, std::mem::take(&mut self.times));
+            self.said = Some(Instant::now());
         }
     }
 }

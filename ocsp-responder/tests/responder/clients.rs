@@ -39,7 +39,14 @@ async fn loopback() -> Loopback {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = watch::channel(false);
-    let limits = DoorLimits { connections: 16, header_bytes: 16_384, head: seconds(60), shutdown: seconds(1) };
+    let limits = DoorLimits {
+        connections: 16,
+        connections_per_address: 0,
+        header_bytes: 16_384,
+        request: seconds(60),
+        unread: seconds(60),
+        shutdown: seconds(1),
+    };
     let listener = listener.into_std().unwrap();
     // The future of a door stays on its thread.
     std::thread::spawn(move || {
