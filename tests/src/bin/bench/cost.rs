@@ -11,22 +11,59 @@ use crate::process::Helper;
 /// Linux counts processor time for user space in hundredths of a second (`USER_HZ`, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Processor times since something began, in ticks.
+/// Processor times that were had meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ticks {
-    bench: u64,
-    service: u64,
+struct Cost {
+    bench: Duration,
+    service: Duration,
+    machine: Duration,
+}
+
+/// Processor times since something began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    bench: Time,
+    service: Time,
     machine: u64,
+}
+
+/// The processor time of a process since it began, read in two ways (proc(5)).
+#[derive(Clone, Copy, Debug, Default)]
+struct Time {
+    /// Its own and that of threads that have ended, in ticks.
+    ticks: u64,
+    /// Of the threads that it has now, in nanoseconds.
+    threads: u64,
+}
+
+fn of_ticks(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND)
+}
+
+impl Time {
+    /// The time since `before`: to the nanosecond, unless threads have ended meanwhile that had some of it.
+    fn since(self, before: Time) -> Duration {
+        let roughly = of_ticks(self.ticks.saturating_sub(before.ticks));
+        let exactly = Duration::from_nanos(self.threads.saturating_sub(before.threads));
+        if exactly.abs_diff(roughly) <= of_ticks(2) { exactly } else { roughly }
+    }
+
+    fn and(self, other: Time) -> Time {
+        Time { ticks: self.ticks + other.ticks, threads: self.threads + other.threads }
+    }
 }
 
 /// How many processors there are.
 pub(crate) fn processors() -> f64 {
-    std::thread::available_parallelism().map_or(1, usize::from) as f64
+    let online = fs::read_to_string("/proc/stat").unwrap_or_default();
+    // Not those that this process may run on, which can be fewer (`crate::pin`).
+    let online = online.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count();
+    if online > 0 { online as f64 } else { std::thread::available_parallelism().map_or(1, usize::from) as f64 }
 }
 
 /// The processor time that a process has had since it began.
 pub(crate) fn since_its_start(helper: &Helper) -> Duration {
-    Duration::from_secs_f64(of_process(&helper.id().to_string()) as f64 / TICKS_PER_SECOND)
+    of_process(&helper.id().to_string()).since(Time::default())
 }
 
 /// The memory of a process that is in use (proc(5), `VmRSS`), in octets; 0 where there is no /proc.
@@ -36,12 +73,19 @@ pub(crate) fn memory(helper: &Helper) -> u64 {
     line.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
-/// User and system time of a process (proc(5), fields 14 and 15 of `stat`); 0 where there is no /proc.
-fn of_process(id: &str) -> u64 {
+/// User and system time of a process (proc(5): fields 14 and 15 of `stat`, and the first of each thread's `schedstat`); 0
+/// where there is no /proc.
+fn of_process(id: &str) -> Time {
+    let of_thread = |thread: std::io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    let threads = fs::read_dir(format!("/proc/{id}/task")).map(|threads| threads.filter_map(of_thread).sum());
     let text = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The second field, the name, may hold blanks and parentheses; the last parenthesis ends it.
     let fields = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
-    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Time { ticks, threads: threads.unwrap_or_default() }
 }
 
 /// The time that all processors were not idle, or were taken by the hypervisor.
@@ -56,23 +100,28 @@ fn of_machine() -> u64 {
 /// Whose processor time is looked at beside the bench's own.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
-    service: Option<String>,
+    services: Vec<String>,
 }
 
 impl Watch {
     /// Only the bench's own.
     pub(crate) fn own() -> Self {
-        Watch { service: None }
+        Watch { services: Vec::new() }
     }
 
     /// This process's, too.
     pub(crate) fn of(helper: &Helper) -> Self {
-        Watch { service: Some(helper.id().to_string()) }
+        Watch::of_all([helper])
     }
 
-    fn look(&self) -> Ticks {
-        let service = self.service.as_deref().map_or(0, of_process);
-        Ticks { bench: of_process("self"), service, machine: of_machine() }
+    /// All of these processes' together.
+    pub(crate) fn of_all<'a>(helpers: impl IntoIterator<Item = &'a Helper>) -> Self {
+        Watch { services: helpers.into_iter().map(|helper| helper.id().to_string()).collect() }
+    }
+
+    fn look(&self) -> Look {
+        let service = self.services.iter().map(|id| of_process(id)).fold(Time::default(), Time::and);
+        Look { bench: of_process("self"), service, machine: of_machine() }
     }
 
     /// Runs these at the same time; each gives its result and how long every operation took.
@@ -90,12 +139,12 @@ impl Watch {
         }
         let (wall, after) = (began.elapsed(), self.look());
         let (results, latencies): (Vec<T>, Vec<Vec<Duration>>) = done.into_iter().unzip();
-        let cost = Ticks {
-            bench: after.bench - before.bench,
-            service: after.service - before.service,
-            machine: after.machine - before.machine,
+        let cost = Cost {
+            bench: after.bench.since(before.bench),
+            service: after.service.since(before.service),
+            machine: of_ticks(after.machine.saturating_sub(before.machine)),
         };
-        (results, Sample { wall, latencies: latencies.concat(), cost, has_service: self.service.is_some() })
+        (results, Sample { wall, latencies: latencies.concat(), cost, has_service: !self.services.is_empty() })
     }
 
     /// The same on threads, for what blocks.
@@ -130,7 +179,7 @@ pub(crate) fn repeat(length: Duration, mut work: impl FnMut()) -> Vec<Duration> 
 pub(crate) struct Sample {
     wall: Duration,
     latencies: Vec<Duration>,
-    cost: Ticks,
+    cost: Cost,
     has_service: bool,
 }
 
@@ -164,8 +213,8 @@ impl Sample {
         sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
     }
 
-    fn per_operation(&self, ticks: u64) -> Duration {
-        Duration::from_secs_f64(ticks as f64 / TICKS_PER_SECOND / self.count().max(1) as f64)
+    fn per_operation(&self, time: Duration) -> Duration {
+        time.div_f64(self.count().max(1) as f64)
     }
 
     /// The service's processor time for one operation, if it was watched.
@@ -181,7 +230,7 @@ impl Sample {
     /// What part of all processors others had meanwhile.
     pub(crate) fn others(&self) -> f64 {
         let others = self.cost.machine.saturating_sub(self.cost.bench + self.cost.service);
-        others as f64 / TICKS_PER_SECOND / processors() / self.wall.as_secs_f64()
+        others.as_secs_f64() / processors() / self.wall.as_secs_f64()
     }
 }
 
@@ -193,8 +242,8 @@ impl Sample {
 
     /// How many processors the service could have had: all but what this program and others took meanwhile.
     pub(crate) fn left_for_the_service(&self) -> f64 {
-        let taken = self.cost.machine.saturating_sub(self.cost.service) as f64 / TICKS_PER_SECOND;
-        processors() - taken / self.wall.as_secs_f64()
+        let taken = self.cost.machine.saturating_sub(self.cost.service);
+        processors() - taken.as_secs_f64() / self.wall.as_secs_f64()
     }
 
     /// The same, with another time for its one operation.

@@ -4,11 +4,12 @@
 //! Every figure is of this machine at this moment, and client and service share its processors: read the ratios and the
 //! processor time per operation rather than the rates. Nothing is asserted about time; wrong answers end the run.
 //!
-//! Parts can be named (`bench felt start`), to be measured alone. `BENCH_CERTIFICATES` is how many certificates the start is
+//! Parts can be named (`bench felt start`), to be measured alone; `bench responder` measures the OCSP responder, all of it or
+//! its own parts ([`responder`]). `BENCH_CERTIFICATES` is how many certificates the start is
 //! measured with; 1,000,000 by default, which take some 8 GB in the temporary directory.
 //!
-//! The program starts itself three times more: with a SoftHSM of its own in a temporary directory, as the service, and as
-//! the server of a static answer, so that the processor time of each can be told apart.
+//! The program starts itself several times more: with a SoftHSM of its own in a temporary directory, as the service, and as
+//! servers of one answer for everything, so that the processor time of each can be told apart.
 
 mod ceiling;
 mod commits;
@@ -17,8 +18,10 @@ mod crl;
 mod felt;
 mod issuance;
 mod ocsp;
+mod pin;
 mod process;
 mod report;
+mod responder;
 mod revocation;
 mod site;
 mod start;
@@ -52,20 +55,35 @@ fn main() -> ExitCode {
     match arguments[..] {
         ["serve", config] => process::serve(Path::new(config)),
         ["static", address, octets] => process::serve_static(address, octets),
-        _ if arguments.iter().any(|argument| *argument != "--json" && !PARTS.contains(argument)) => {
-            tell(&format!("usage: bench [--json] [{}]", PARTS.join("] [")));
-            return ExitCode::from(2);
-        }
-        _ if env::var_os(HOME).is_none() => return in_own_directory(&arguments),
-        _ => {
-            let json = arguments.contains(&"--json");
-            let parts = arguments.into_iter().filter(|argument| *argument != "--json").map(str::to_owned).collect();
-            at_home(async move |home| {
-                let report = run(&home, &Parts(parts)).await;
-                say(&if json { report.json() } else { report.text() });
-            });
-        }
+        ["replay", address, file] => process::serve_again(address, Path::new(file)),
+        ["responder", ref rest @ ..] => return measure(&arguments, rest, true, &responder::PARTS),
+        ref all => return measure(&arguments, all, false, &PARTS),
     }
+    ExitCode::SUCCESS
+}
+
+/// Measures what is named, of the parts that there are.
+fn measure(arguments: &[&str], named: &[&str], responder: bool, there_are: &[&str]) -> ExitCode {
+    if named.iter().any(|argument| *argument != "--json" && !there_are.contains(argument)) {
+        let which = if responder { "responder " } else { "" };
+        tell(&format!("usage: bench {which}[--json] [{}]", there_are.join("] [")));
+        return ExitCode::from(2);
+    }
+    if env::var_os(HOME).is_none() {
+        return in_own_directory(arguments);
+    }
+    let json = named.contains(&"--json");
+    let parts = Parts(named.iter().filter(|argument| **argument != "--json").map(|part| (*part).to_owned()).collect());
+    if responder {
+        pin::take_places();
+    }
+    at_home(async move |home| {
+        let report = match responder {
+            true => responder::run(&home, &|part: &str| parts.has(part)).await,
+            false => run(&home, &parts).await,
+        };
+        say(&if json { report.json() } else { report.text() });
+    });
     ExitCode::SUCCESS
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pki::Timestamp;
+use pki::{SerialNumber, Timestamp};
 use pki::certificate::ParsedCertificate;
 use pki::ocsp::{CertStatus, Expected, HashAlgorithm, IssuerHashes, build_request, verify_response};
 use server::clock::{Clock, SystemClock};
@@ -22,7 +22,8 @@ const CONNECTIONS: usize = 16;
 /// Rounds, each with every kind of question, so that all are asked under the same load.
 const ROUNDS: usize = 3;
 const LENGTH: Duration = Duration::from_secs(1);
-const NONCE: [u8; 32] = [0xa5; 32];
+/// The nonce of requests that were prepared.
+pub(crate) const NONCE: [u8; 32] = [0xa5; 32];
 
 /// Everything to ask about one certificate, and to judge the answers.
 pub(crate) struct Question {
@@ -30,7 +31,8 @@ pub(crate) struct Question {
     issuer: Arc<ParsedCertificate>,
     /// The POST without a nonce.
     pub(crate) post: Vec<u8>,
-    get: Vec<u8>,
+    /// The GET.
+    pub(crate) get: Vec<u8>,
     with_nonce: Vec<u8>,
     nonce_at: usize,
 }
@@ -41,8 +43,13 @@ impl Question {
         let certificate = ParsedCertificate::from_der(certificate).expect("a certificate");
         let issuer = site.issuer(&issuer_id(&certificate));
         let issuer = Arc::new(ParsedCertificate::from_der(&issuer).expect("a CA certificate"));
+        Question::of(issuer, certificate.serial())
+    }
+
+    /// About the certificate of this issuer that has this serial number.
+    pub(crate) fn of(issuer: Arc<ParsedCertificate>, serial: SerialNumber) -> Self {
         let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
-        let cert_id = hashes.cert_id(HashAlgorithm::Sha1, certificate.serial());
+        let cert_id = hashes.cert_id(HashAlgorithm::Sha1, serial);
         let plain = build_request(&[&cert_id], None).expect("a request");
         let with_nonce = wire::post(&build_request(&[&cert_id], Some(&NONCE)).expect("a request"));
         let nonce_at = with_nonce.windows(NONCE.len()).position(|octets| octets == NONCE).expect("the nonce");
@@ -52,6 +59,14 @@ impl Question {
     /// The POST with a nonce, always the same: the responder signs its answer anew.
     pub(crate) fn with_nonce(&self) -> &[u8] {
         &self.with_nonce
+    }
+
+    /// Writes the POST with the nonce of this number.
+    pub(crate) fn write_with_nonce(&self, number: usize, request: &mut Vec<u8>) {
+        let start = request.len();
+        request.extend_from_slice(&self.with_nonce);
+        let at = start + self.nonce_at + NONCE.len() - size_of::<usize>();
+        request[at..][..size_of::<usize>()].copy_from_slice(&number.to_be_bytes());
     }
 
     /// What an answer says, as a relying system would judge it.

@@ -1,6 +1,5 @@
 //! The other processes: the service, and the server of a static answer.
 
-use std::convert::Infallible;
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,14 +7,17 @@ use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use config::Config;
-use http::Response;
-use http_body_util::Full;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use server::{Edge, prepare};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::pin;
 
 /// What a process says when its doors are open.
 const READY: &str = "ready";
@@ -26,19 +28,42 @@ pub(crate) fn own_path() -> PathBuf {
 }
 
 /// A process that serves until this is dropped.
-pub(crate) struct Helper(Child);
+pub(crate) struct Helper {
+    child: Child,
+    end: End,
+}
+
+/// How a process is told to end in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Its standard input ends.
+    LetGo,
+    /// By SIGTERM.
+    Terminate,
+}
 
 impl Helper {
     async fn start(arguments: Vec<String>) -> Self {
         let started = tokio::task::spawn_blocking(move || {
             let mut command = Command::new(own_path());
-            let mut helper = Helper(command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut helper = Helper { child: pin::start_service(&mut command)?, end: End::LetGo };
             let mut line = String::new();
-            BufReader::new(helper.0.stdout.take().expect("its output")).read_line(&mut line)?;
+            BufReader::new(helper.child.stdout.take().expect("its output")).read_line(&mut line)?;
             assert_eq!(line.trim(), READY, "the other process does not serve");
             std::io::Result::Ok(helper)
         });
         started.await.expect("a thread").expect("the other process starts")
+    }
+
+    /// Any program that ends at SIGTERM; it need not serve yet. `pinned` leaves it no processor but the service's.
+    pub(crate) async fn program(mut command: Command, pinned: bool) -> Self {
+        let started = tokio::task::spawn_blocking(move || {
+            command.stdin(Stdio::null());
+            if pinned { pin::start_service(&mut command) } else { pin::start_anywhere(&mut command) }
+        });
+        let child = started.await.expect("a thread").expect("the program starts");
+        Helper { child, end: End::Terminate }
     }
 
     /// The service.
@@ -51,23 +76,37 @@ impl Helper {
         Helper::start(vec!["static".to_owned(), address.to_owned(), octets.to_string()]).await
     }
 
+    /// A server that has one answer for everything: the one in this file, head and body.
+    pub(crate) async fn replaying(address: &str, file: &Path) -> Self {
+        Helper::start(vec!["replay".to_owned(), address.to_owned(), file.display().to_string()]).await
+    }
+
     /// The process's id.
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// Ends it in order.
     pub(crate) async fn stop(mut self) {
-        drop(self.0.stdin.take());
-        let ended = tokio::task::spawn_blocking(move || self.0.wait().map(|status| status.success()));
+        match self.end {
+            End::LetGo => drop(self.child.stdin.take()),
+            End::Terminate => {
+                let id = rustix::process::Pid::from_child(&self.child);
+                rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is running");
+            }
+        }
+        let ended = tokio::task::spawn_blocking(move || {
+            let status = self.child.wait();
+            status.map(|status| status.success() || (self.end == End::Terminate && status.code().is_none()))
+        });
         assert!(ended.await.expect("a thread").expect("its status"), "the other process failed");
     }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -106,18 +145,45 @@ pub(crate) fn serve(config: &Path) {
 /// One answer for everything, as fast as hyper sends it, until standard input ends.
 pub(crate) fn serve_static(address: &str, octets: &str) {
     let body = Bytes::from(vec![0x30; octets.parse().expect("a size")]);
-    let answer = move || {
-        let response = Response::builder().header("content-type", "application/ocsp-response");
-        response.header("cache-control", "no-store").body(Full::new(body.clone())).expect("a response")
-    };
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/ocsp-response"));
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    serve_one(address, headers, body);
+}
+
+/// The same, with the answer that a file holds as it came: the same header fields in the same order, the same body.
+pub(crate) fn serve_again(address: &str, file: &Path) {
+    let octets = std::fs::read(file).expect("a file");
+    let end = octets.windows(4).position(|octets| octets == b"\r\n\r\n").expect("a head");
+    let head = std::str::from_utf8(&octets[..end]).expect("a readable head");
+    let mut headers = HeaderMap::new();
+    for (name, value) in head.split("\r\n").skip(1).filter_map(|line| line.split_once(':')) {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a field's name");
+        headers.append(name, HeaderValue::from_str(value.trim()).expect("a field's value"));
+    }
+    serve_one(address, headers, Bytes::copy_from_slice(&octets[end + 4..]));
+}
+
+fn serve_one(address: &str, headers: HeaderMap, body: Bytes) {
     let runtime = runtime();
     let listener = runtime.block_on(TcpListener::bind(address)).expect("the address is free");
     runtime.spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             stream.set_nodelay(true).expect("a socket");
-            let answer = answer.clone();
-            let service = service_fn(move |_| std::future::ready(Ok::<_, Infallible>(answer())));
+            let (headers, body) = (headers.clone(), body.clone());
+            let service = service_fn(move |request: Request<Incoming>| {
+                let mut response = Response::new(Full::new(body.clone()));
+                *response.headers_mut() = headers.clone();
+                async move {
+                    // A body is read to its end, as whoever answers it has to.
+                    let mut asked = request.into_body();
+                    while let Some(frame) = asked.frame().await {
+                        drop(frame?);
+                    }
+                    Ok::<_, hyper::Error>(response)
+                }
+            });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });

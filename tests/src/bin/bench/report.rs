@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::cost::Sample;
+use crate::cost::{Sample, processors};
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +19,9 @@ struct Figure {
     /// The value as a part of others of the same run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ratios: Vec<Ratio>,
+    /// What was asked for, and whether it was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wanted: Option<Wanted>,
     /// How long one operation took, in microseconds: half of them were faster; 99 of 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     p50_us: Option<f64>,
@@ -40,6 +43,12 @@ struct Ratio {
     of: &'static str,
 }
 
+#[derive(Clone, Debug, Serialize)]
+struct Wanted {
+    what: String,
+    is_reached: bool,
+}
+
 /// All figures of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -57,8 +66,7 @@ fn microseconds(time: Duration) -> f64 {
 impl Report {
     /// One without figures.
     pub(crate) fn begin() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Report { processors, seconds: 0.0, figures: Vec::new(), began: Instant::now() }
+        Report { processors: processors() as usize, seconds: 0.0, figures: Vec::new(), began: Instant::now() }
     }
 
     /// After the last figure.
@@ -70,6 +78,11 @@ impl Report {
     /// So many a second.
     pub(crate) fn rate(&mut self, id: &'static str, unit: &'static str, sample: &Sample, what: impl Into<String>) {
         self.add(id, sample.rate(), unit, sample, what.into());
+    }
+
+    /// What an operation costs the service: the value is its processor time, in microseconds.
+    pub(crate) fn cost(&mut self, id: &'static str, sample: &Sample, what: impl Into<String>) {
+        self.add(id, microseconds(sample.service().unwrap_or_default()), "µs of CPU", sample, what.into());
     }
 
     /// How long something took: the value is the median, in milliseconds.
@@ -90,6 +103,7 @@ impl Report {
             value,
             unit,
             ratios: Vec::new(),
+            wanted: None,
             p50_us: None,
             p99_us: None,
             service_cpu_us: None,
@@ -105,6 +119,7 @@ impl Report {
             value,
             unit,
             ratios: Vec::new(),
+            wanted: None,
             p50_us: Some(microseconds(sample.percentile(0.5))),
             p99_us: Some(microseconds(sample.percentile(0.99))),
             service_cpu_us: sample.service().map(microseconds),
@@ -117,6 +132,18 @@ impl Report {
     pub(crate) fn is_part_of(&mut self, value: f64, of: &'static str) {
         if let Some(last) = self.figures.last_mut() {
             last.ratios.push(Ratio { value, of });
+        }
+    }
+
+    /// A figure that follows from a sample, which is shown beside it.
+    pub(crate) fn value_of(&mut self, id: &'static str, value: f64, unit: &'static str, of: &Sample, what: &str) {
+        self.add(id, value, unit, of, what.to_owned());
+    }
+
+    /// This was asked for of the figure that was added last.
+    pub(crate) fn wanted(&mut self, what: impl Into<String>, is_reached: bool) {
+        if let Some(last) = self.figures.last_mut() {
+            last.wanted = Some(Wanted { what: what.into(), is_reached });
         }
     }
 
@@ -157,6 +184,9 @@ impl Report {
             );
             for ratio in &figure.ratios {
                 let _ = writeln!(out, "    {:.3} of {}", ratio.value, ratio.of);
+            }
+            if let Some(Wanted { what, is_reached }) = &figure.wanted {
+                let _ = writeln!(out, "    wanted: {what}{}", if *is_reached { "" } else { " (not reached)" });
             }
             let _ = writeln!(out, "    {}", figure.what);
         }
