@@ -1,6 +1,7 @@
 # Everything that a newcomer needs: `make demo` to see it, `make test` to trust it.
 #
 # DEMO_ARGS     options of the tour: `make demo DEMO_ARGS="--once --dir demo"`; `--help` lists them
+# PARTS         what `make bench` and `make bench-ocsp` measure: `make bench-ocsp PARTS="--json cached nonce"`; all by default
 # SOAK_SECONDS  how long `make soak` runs each fuzz target; 60 by default
 # SOAK_KILLS    how often `make soak` kills a process in the middle of its work; 100 by default
 
@@ -10,10 +11,10 @@ SOAK_SECONDS ?= 60
 SOAK_KILLS ?= 100
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages build demo test bench soak fmt lint clean
+.PHONY: help setup packages build demo test bench bench-ocsp soak fmt lint clean
 
 help:            ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { sub(/ +$$/, "", $$1); printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup:           ## install what is missing: a software token, OpenSSL and the like, and the linters of the tests
 	@scripts/setup.sh tests
@@ -32,7 +33,11 @@ test: setup build ## all tests
 	$(CARGO) test --workspace
 
 bench: packages    ## issuance and OCSP per second, beside what the token alone can do
-	$(CARGO) run --release -p tests --bin bench
+	$(CARGO) run --release -p tests --bin bench -- $(PARTS)
+
+bench-ocsp: packages ## the OCSP responder beside bare hyper and the signature alone; 2,400,000 certificates, attacks
+	$(CARGO) build --release -p ocsp-responder --bin ocsp-responder
+	$(CARGO) run --release -p tests --bin bench -- responder $(PARTS)
 
 soak: packages     ## what takes long: many kills, and every decoder under a fuzzer
 	$(CARGO) build --release --workspace

@@ -35,6 +35,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use pki::KeyType;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tests::{Home, Options, at_home};
 
 use crate::cost::Watch;
@@ -76,6 +77,7 @@ fn measure(arguments: &[&str], named: &[&str], responder: bool, there_are: &[&st
     let parts = Parts(named.iter().filter(|argument| **argument != "--json").map(|part| (*part).to_owned()).collect());
     if responder {
         pin::take_places();
+        more_files();
     }
     at_home(async move |home| {
         let report = match responder {
@@ -85,6 +87,13 @@ fn measure(arguments: &[&str], named: &[&str], responder: bool, there_are: &[&st
         say(&if json { report.json() } else { report.text() });
     });
     ExitCode::SUCCESS
+}
+
+/// Attackers have thousands of connections, and so has who is attacked: as many open files as the system permits.
+fn more_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// What is to be measured; nothing named is everything.

@@ -127,7 +127,8 @@ fn let_go() {
 
 /// The service, until standard input ends.
 pub(crate) fn serve(config: &Path) {
-    let filter = tracing_subscriber::EnvFilter::new("warn");
+    // Under attack there is a lot to be warned of.
+    let filter = tracing_subscriber::EnvFilter::new("error");
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let config = Config::load(config).expect("the configuration");
     let (stop, stopped) = watch::channel(false);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::cost::{Sample, processors};
+use crate::pin;
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +53,8 @@ struct Wanted {
 /// All figures of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    /// Whether service and client had a processor each.
+    apart: bool,
     processors: usize,
     seconds: f64,
     figures: Vec<Figure>,
@@ -66,7 +69,7 @@ fn microseconds(time: Duration) -> f64 {
 impl Report {
     /// One without figures.
     pub(crate) fn begin() -> Self {
-        Report { processors: processors() as usize, seconds: 0.0, figures: Vec::new(), began: Instant::now() }
+        Report { apart: pin::is_pinned(), processors: processors() as usize, seconds: 0.0, figures: Vec::new(), began: Instant::now() }
     }
 
     /// After the last figure.
@@ -156,8 +159,12 @@ impl Report {
 
     /// As a table.
     pub(crate) fn text(&self) -> String {
+        let shared = match self.apart {
+            true => "one for the service, one for this client, both shared with whatever else runs",
+            false => "shared by the service, this client and whatever else runs",
+        };
         let mut out = format!(
-            "{} processors, shared by the service, this client and whatever else runs; {:.0} s in all, over loopback.\n\
+            "{} processors, {shared}; {:.0} s in all, over loopback.\n\
              Compare the ratios and the processor time of one operation (CPU), not the rates, with another machine or day.\n\
              `others`: the part of the processors that was busy with something else, the network's interrupts included.\n\n",
             self.processors, self.seconds

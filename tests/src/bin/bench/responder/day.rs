@@ -48,7 +48,7 @@ pub(crate) fn logins(people: u32) -> Vec<Login> {
                 0 => (chance as u32 % AROUND) + ((chance >> 32) as u32 % AROUND) + DAY - AROUND,
                 _ => chance as u32 % SHIFT,
             };
-            let with_nonce = mixed(chance) % NONCE == 0;
+            let with_nonce = mixed(chance).is_multiple_of(NONCE);
             logins.push(Login { at: (begins + after) % DAY, person, with_nonce });
         }
     }

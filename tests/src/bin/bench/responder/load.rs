@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::cost::{Sample, Watch};
 use crate::wire::{Answer, Connection};
 
-/// Nobody waits longer for an answer.
+/// Nobody waits longer for an answer; what is not answered counts as this.
 const LONGEST: Duration = Duration::from_secs(5);
 /// Until the first request, so that all connections are open.
 const LEAD: Duration = Duration::from_millis(100);
@@ -89,7 +89,8 @@ pub(crate) struct Load {
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
-    /// Requests that were not answered: the connection was refused, cut or silent.
+    /// Requests that were not answered: the connection was refused, cut or silent. Each counts as one that took at least
+    /// five seconds.
     pub(crate) unanswered: usize,
     /// Answers that are no answers to what was asked.
     pub(crate) wrong: usize,
@@ -153,7 +154,10 @@ impl Shared {
             match self.ask(&mut connection, number, &mut request).await {
                 Some(true) => latencies.push(due.elapsed()),
                 Some(false) => asked.wrong += 1,
-                None => asked.unanswered += 1,
+                None => {
+                    asked.unanswered += 1;
+                    latencies.push(due.elapsed().max(LONGEST));
+                }
             }
         }
         (asked, latencies)

@@ -6,8 +6,10 @@
 
 mod cached;
 mod day;
+mod hostile;
 mod load;
 mod mix;
+mod openssl;
 mod register;
 mod size;
 mod subject;
@@ -20,7 +22,7 @@ use crate::tell;
 use subject::{Registered, Subject};
 
 /// What can be measured alone, in the order of the whole run.
-pub(crate) const PARTS: [&str; 4] = ["size", "cached", "nonce", "mix"];
+pub(crate) const PARTS: [&str; 6] = ["size", "cached", "nonce", "mix", "hostile", "openssl"];
 
 /// Measures these parts.
 pub(crate) async fn run(home: &Home, has: impl Fn(&str) -> bool) -> Report {
@@ -46,6 +48,13 @@ pub(crate) async fn run(home: &Home, has: impl Fn(&str) -> bool) -> Report {
     if has("size") {
         tell("four fifths of what it can do");
         mix::under_load(&registered, &subject, &mut report).await;
+    }
+    if has("hostile") {
+        hostile::run(&registered, &subject, &mut report).await;
+    }
+    if has("openssl") {
+        tell("openssl ocsp");
+        openssl::run(&registered, &subject, &mut report).await;
     }
     subject.process.stop().await;
     report.end()
