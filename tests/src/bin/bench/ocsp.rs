@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pki::{SerialNumber, Timestamp};
 use pki::certificate::ParsedCertificate;
 use pki::ocsp::{CertStatus, Expected, HashAlgorithm, IssuerHashes, build_request, verify_response};
+use pki::{SerialNumber, Timestamp};
 use server::clock::{Clock, SystemClock};
 use tests::deployment::{Site, issuer_id};
 

@@ -69,7 +69,13 @@ fn microseconds(time: Duration) -> f64 {
 impl Report {
     /// One without figures.
     pub(crate) fn begin() -> Self {
-        Report { apart: pin::is_pinned(), processors: processors() as usize, seconds: 0.0, figures: Vec::new(), began: Instant::now() }
+        Report {
+            apart: pin::is_pinned(),
+            processors: processors() as usize,
+            seconds: 0.0,
+            figures: Vec::new(),
+            began: Instant::now(),
+        }
     }
 
     /// After the last figure.

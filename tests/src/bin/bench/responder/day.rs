@@ -123,8 +123,8 @@ mod tests {
         let login = |at, person| Login { at, person, with_nonce: false };
         let logins = [login(0, 0), login(5, 0), login(5, 1), login(20, 0)];
         assert_eq!(hits(&logins, 2, Duration::from_secs(10)), 0.25);
-        // All but the first, which is of the day before.
-        assert_eq!(hits(&logins, 2, Duration::from_secs(30)), 0.25);
+        // What was signed the day before is long gone.
+        assert_eq!(hits(&logins, 2, Duration::from_secs(30)), 0.5);
         assert_eq!(hits(&logins, 2, Duration::from_secs(0)), 0.0);
         let nonce = [login(0, 0), Login { with_nonce: true, ..login(1, 0) }];
         assert_eq!(hits(&nonce, 2, Duration::from_secs(10)), 0.0);

@@ -65,13 +65,7 @@ struct Wave {
     what: &'static str,
 }
 
-const fn wave(
-    id: &'static str,
-    attack: Attack,
-    connections: usize,
-    addresses: usize,
-    what: &'static str,
-) -> Wave {
+const fn wave(id: &'static str, attack: Attack, connections: usize, addresses: usize, what: &'static str) -> Wave {
     Wave { id, attack, connections, addresses, what }
 }
 

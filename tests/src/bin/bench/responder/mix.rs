@@ -120,11 +120,20 @@ pub(crate) async fn under_load(registered: &Registered, subject: &Subject, repor
     let mut first = full.count() + CONNECTIONS + 2;
     for (id, pace, how) in [
         ("load.80", Pace::even(rate, UNDER_LOAD), "at even distances"),
-        ("load.80.random", Pace::random(rate, UNDER_LOAD), "at random distances, as of people who know nothing of each other"),
+        (
+            "load.80.random",
+            Pace::random(rate, UNDER_LOAD),
+            "at random distances, as of people who know nothing of each other",
+        ),
     ] {
         let (asked, sample) = load::measure(&subject.watch(), load(subject, &asks, pace, first)).await;
         first += sample.count();
-        report_load(report, id, &sample, &format!("{rate:.0} logins/s (80 % of that), {how}; {} unanswered", asked.unanswered));
+        report_load(
+            report,
+            id,
+            &sample,
+            &format!("{rate:.0} logins/s (80 % of that), {how}; {} unanswered", asked.unanswered),
+        );
     }
 }
 

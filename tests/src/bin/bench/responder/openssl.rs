@@ -69,10 +69,8 @@ pub(crate) async fn run(registered: &Registered, subject: &Subject, report: &mut
     let address = SocketAddr::from(([127, 0, 0, 1], 28_080));
     let (openssl, of_openssl) = start(&registered.site.home, address).await;
     let of_ours = some_people(registered, CERTIFICATES as usize);
-    for (id, kind, what) in [
-        ("openssl", Kind::Post, "without a nonce"),
-        ("openssl.nonce", Kind::Nonce, "with a nonce"),
-    ] {
+    for (id, kind, what) in [("openssl", Kind::Post, "without a nonce"), ("openssl.nonce", Kind::Nonce, "with a nonce")]
+    {
         let load = |address, questions| Load {
             address,
             from: None,
