@@ -141,16 +141,21 @@ impl Replica {
         Ok(Some((issuer, entry.serial)))
     }
 
-    /// Takes a heartbeat: "nothing newer than `position` as of `as_of`". The time never goes back.
+    /// Takes a heartbeat that came at `now`: "nothing newer than `position` as of `as_of`". A time after `now` is taken
+    /// for `now`: of a CA whose clock is ahead of ours, the word must not stay fresh for longer by that (conformance: O6).
+    /// The time that is known never goes back, unless our clock did.
     ///
     /// # Errors
     /// [`Error::HeartbeatElsewhere`] when entries up to `position` have not come yet, or it is of another epoch.
-    pub fn heartbeat(&self, position: FeedPosition, as_of: Timestamp) -> Result<(), Error> {
+    pub fn heartbeat(&self, position: FeedPosition, as_of: Timestamp, now: Timestamp) -> Result<(), Error> {
         let have = self.lock_position();
         if position.epoch != have.epoch || position.sequence > have.sequence {
             return Err(Error::HeartbeatElsewhere { have: *have, announced: position });
         }
-        self.as_of.fetch_max(as_of.unix_millis(), Ordering::AcqRel);
+        let (as_of, now) = (as_of.min(now).unix_millis(), now.unix_millis());
+        let known = self.as_of.load(Ordering::Acquire);
+        // All who write it hold the lock.
+        self.as_of.store(if known > now { as_of } else { as_of.max(known) }, Ordering::Release);
         Ok(())
     }
 
@@ -208,9 +213,14 @@ impl Replica {
         }
     }
 
-    /// How far the statuses can be relied upon at `now`.
+    /// How far the statuses can be relied upon at `now`. A heartbeat never counts as later than it came: if it is after
+    /// `now` by more than the threads' clocks may differ, our clock went back, and how old the statuses are is not known
+    /// (conformance: O24).
     pub fn freshness(&self, now: Timestamp, stale_after: Duration, withhold_after: Duration) -> Freshness {
         let Some(as_of) = self.as_of() else { return Freshness::Withheld };
+        if as_of.since(now) > stale_after {
+            return Freshness::Withheld;
+        }
         match now.since(as_of) {
             age if age > withhold_after => Freshness::Withheld,
             age if age > stale_after => Freshness::Stale,

@@ -117,7 +117,7 @@ fn follow_once(service: &Service) -> Result<(), String> {
         service.followers.acknowledge(OWN_RESPONDER, known);
         if known >= position.sequence {
             let position = pki::feed::FeedPosition { sequence: known, ..position };
-            return service.responder.heartbeat(position, as_of).map_err(|error| text(&error));
+            return service.responder.heartbeat(position, as_of, service.now()).map_err(|error| text(&error));
         }
     }
 }

@@ -138,12 +138,12 @@ impl Responder {
         Ok(())
     }
 
-    /// Takes a heartbeat of the feed: "nothing newer than `position` as of `as_of`".
+    /// Takes a heartbeat of the feed that came at `now`: "nothing newer than `position` as of `as_of`".
     ///
     /// # Errors
     /// As [`Replica::heartbeat`].
-    pub fn heartbeat(&self, position: FeedPosition, as_of: Timestamp) -> Result<(), Error> {
-        self.replica.heartbeat(position, as_of)
+    pub fn heartbeat(&self, position: FeedPosition, as_of: Timestamp, now: Timestamp) -> Result<(), Error> {
+        self.replica.heartbeat(position, as_of, now)
     }
 
     /// Takes a snapshot of the feed.

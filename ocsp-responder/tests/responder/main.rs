@@ -3,6 +3,7 @@
 mod answers;
 mod caching;
 mod clients;
+mod clocks;
 mod http;
 mod spellings;
 mod support;

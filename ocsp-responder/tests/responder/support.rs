@@ -220,7 +220,7 @@ impl Scene {
     }
 
     pub(crate) fn heartbeat(&self, as_of: Timestamp) {
-        self.responder.heartbeat(self.responder.replica().position(), as_of).unwrap();
+        self.responder.heartbeat(self.responder.replica().position(), as_of, as_of).unwrap();
     }
 
     /// The next entry of the feed.

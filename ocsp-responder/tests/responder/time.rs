@@ -123,11 +123,11 @@ fn a_heartbeat_counts_only_for_what_has_come() {
     let scene = Scene::new();
     let late = NOW.plus(seconds(10));
     for announced in [FeedPosition { epoch: 0, sequence: 1 }, FeedPosition { epoch: 1, sequence: 0 }] {
-        assert!(matches!(scene.responder.heartbeat(announced, late), Err(Error::HeartbeatElsewhere { .. })));
+        assert!(matches!(scene.responder.heartbeat(announced, late, late), Err(Error::HeartbeatElsewhere { .. })));
     }
     assert_eq!(scene.responder.replica().as_of(), Some(NOW));
     scene.heartbeat(late);
-    scene.heartbeat(NOW);
+    scene.responder.heartbeat(FeedPosition::default(), NOW, late).unwrap();
     assert_eq!(scene.responder.replica().as_of(), Some(late), "it never goes back");
 }
 
@@ -148,8 +148,9 @@ fn times_are_in_order_and_whole_seconds() {
         assert!(text.contains("20261122153000Z"), "GeneralizedTime in whole seconds, Z");
     }
     // A CA whose clock is ahead of ours.
-    scene.heartbeat(NOW.plus(seconds(900)));
-    let read = scene.status(1, NOW.plus(seconds(300))).unwrap();
+    let now = NOW.plus(seconds(300));
+    scene.responder.heartbeat(scene.responder.replica().position(), NOW.plus(seconds(900)), now).unwrap();
+    let read = scene.status(1, now).unwrap();
     assert_eq!(read.this_update, read.produced_at);
 }
 

@@ -261,7 +261,7 @@ impl ReplicaDir {
         kept.and_then(|()| seen.map_err(|error| self.lose(&mut state, error)))
     }
 
-    /// Takes a heartbeat of the feed: "nothing newer than `position` as of `as_of`".
+    /// Takes a heartbeat of the feed that came at `now`: "nothing newer than `position` as of `as_of`".
     ///
     /// # Errors
     /// [`ReplicaDirError::Older`] when more was seen already, and [`ReplicaDirError::Responder`] when entries up to there
@@ -270,6 +270,7 @@ impl ReplicaDir {
         &self,
         position: FeedPosition,
         as_of: Timestamp,
+        now: Timestamp,
         responder: &Responder,
     ) -> Result<(), ReplicaDirError> {
         let mut state = self.lock();
@@ -277,10 +278,11 @@ impl ReplicaDir {
         if position < seen {
             return Err(ReplicaDirError::Older { seen, offered: position });
         }
-        responder.heartbeat(position, as_of)?;
+        responder.heartbeat(position, as_of, now)?;
         let written = self.see(&mut state, |seen| {
             see_position(seen, position);
-            seen.as_of = seen.as_of.max(Some(as_of));
+            // As the responder counts it: after a restart it must not be fresher than before.
+            seen.as_of = responder.replica().as_of();
             seen.last_produced_at = seen.last_produced_at.max(responder.last_produced_at());
         });
         written.map_err(|error| self.lose(&mut state, error))

@@ -77,7 +77,7 @@ fn filled(dir: &Path) {
     replica.take_snapshot(&snapshot_of(position(5)), &responder).unwrap();
     replica.take_entries(given(&entries(6..=7)), &responder).unwrap();
     replica.take_entries(given(&entries(8..=9)), &responder).unwrap();
-    replica.take_heartbeat(position(9), at(100), &responder).unwrap();
+    replica.take_heartbeat(position(9), at(100), at(100), &responder).unwrap();
     replica.put_issuers(b"{}").unwrap();
 }
 
@@ -110,6 +110,20 @@ fn known_at(sequence: u64) -> Vec<Option<crate::replica::KnownStatus>> {
     let responder = responder();
     (1..=sequence).for_each(|sequence| responder.apply(sequence, &entry(sequence)).unwrap());
     known(&responder)
+}
+
+#[test]
+fn a_heartbeat_of_a_clock_ahead_of_ours_is_no_fresher_after_a_restart() {
+    // conformance: O6
+    let dir = TempDir::new().unwrap();
+    filled(dir.path());
+    let (replica, reading) = open(dir.path());
+    let responder = responder();
+    whole(reading).fill(&responder).unwrap();
+    replica.take_heartbeat(position(9), at(3800), at(200), &responder).unwrap();
+    drop(replica);
+    let loaded = whole(open(dir.path()).1);
+    assert_eq!(loaded.as_of(), Some(at(200)));
 }
 
 #[test]
@@ -299,7 +313,7 @@ fn a_feed_that_went_back_is_refused_until_its_epoch_is_higher() {
     let older = |result: Result<(), ReplicaDirError>| {
         assert!(matches!(result, Err(ReplicaDirError::Older { seen, .. }) if seen == position(9)), "{result:?}");
     };
-    older(replica.take_heartbeat(position(8), at(200), &responder));
+    older(replica.take_heartbeat(position(8), at(200), at(200), &responder));
     let zero = FeedPosition { epoch: 0, sequence: 50 };
     older(replica.take_snapshot(&snapshot_of(zero), &responder).map(drop));
     assert_eq!(known(&responder), known_at(9));
@@ -321,11 +335,11 @@ fn after_a_loss_an_older_snapshot_is_a_beginning_but_says_nothing_before_all_tha
     let (replica, _) = open(dir.path());
     let responder = responder();
     replica.take_snapshot(&snapshot_of(position(3)), &responder).unwrap();
-    assert!(replica.take_heartbeat(position(3), at(300), &responder).is_err());
+    assert!(replica.take_heartbeat(position(3), at(300), at(300), &responder).is_err());
     let fresh = responder.replica().freshness(at(300), Default::default(), std::time::Duration::from_secs(60));
     assert_eq!(fresh, crate::Freshness::Withheld);
     replica.take_entries(given(&entries(4..=9)), &responder).unwrap();
-    replica.take_heartbeat(position(9), at(300), &responder).unwrap();
+    replica.take_heartbeat(position(9), at(300), at(300), &responder).unwrap();
     assert_eq!((known(&responder), responder.replica().as_of()), (known_at(9), Some(at(300))));
 }
 
