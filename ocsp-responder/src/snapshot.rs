@@ -20,6 +20,8 @@ use sha2::{Digest, Sha256};
 const MAGIC: &[u8; 8] = b"CRDNSTA1";
 const HEAD: usize = 8 + 8 + 8 + 32;
 const TAIL: usize = 1 + 8 + 32;
+/// The shortest entry: tag, issuer, a serial number of one octet, two times.
+const ENTRY: usize = 1 + 2 + 2 + 8 + 8;
 const ISSUER: u8 = 0x80;
 const END: u8 = 0xff;
 const WITH_SHARD: u8 = 0x10;
@@ -169,7 +171,8 @@ impl<'a> Snapshot<'a> {
         let place = SnapshotPlace { position, mark: head.take()? };
         let end = body.len() - 9;
         let count = u64::from_be_bytes(Cursor { bytes: body, at: end + 1 }.take()?);
-        if body[end] != END {
+        // Room is made for so many: no more than there are octets for.
+        if body[end] != END || count > ((end - HEAD) / ENTRY) as u64 {
             return Err(SnapshotError::Content(end));
         }
         Ok(Snapshot { place, count, bytes: &body[..end] })
@@ -338,6 +341,21 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(read(&flipped).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn room_is_made_only_for_what_can_be_in_a_file() {
+        let bytes = snapshot();
+        let count = bytes.len() - 32 - 8;
+        let with_count = |number: u64| {
+            let mut changed = bytes[..bytes.len() - 32].to_vec();
+            changed[count..].copy_from_slice(&number.to_be_bytes());
+            changed.extend(Sha256::digest(&changed));
+            Snapshot::open(&changed).map(|snapshot| snapshot.len())
+        };
+        assert_eq!(with_count(12), Ok(12));
+        assert!(matches!(with_count(u64::MAX), Err(SnapshotError::Content(_))));
+        assert!(matches!(with_count(bytes.len() as u64 / 20), Err(SnapshotError::Content(_))));
     }
 
     #[test]
