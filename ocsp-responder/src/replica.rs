@@ -51,6 +51,13 @@ pub enum KnownState {
     Void,
 }
 
+impl KnownState {
+    /// Whether a certificate never leaves it.
+    fn is_final(self) -> bool {
+        matches!(self, KnownState::Revoked(_) | KnownState::Void)
+    }
+}
+
 impl KnownStatus {
     fn of(entry: &StatusEntry) -> Self {
         let (state, since) = match entry.status {
@@ -122,7 +129,8 @@ impl Replica {
         Ok(*issuers.entry(id.to_owned()).or_insert(next))
     }
 
-    /// Takes one entry of the feed, and says which certificate it changed. An entry that is in already is passed over.
+    /// Takes one entry of the feed, and says which certificate it changed. An entry that is in already is passed over; so
+    /// is one that would revive a certificate, since it is older than what is known: a snapshot may be ahead of its place.
     ///
     /// # Errors
     /// [`Error::SequenceGap`] when an entry before it is missing.
@@ -136,8 +144,12 @@ impl Replica {
         }
         let issuer = self.issuer_index(&entry.issuer)?;
         let mut shard = self.shard(&entry.serial).write().unwrap_or_else(PoisonError::into_inner);
-        shard.insert((issuer, entry.serial), KnownStatus::of(entry));
+        let status = KnownStatus::of(entry);
         position.sequence = sequence;
+        if shard.get(&(issuer, entry.serial)).is_some_and(|known| known.state.is_final() && !status.state.is_final()) {
+            return Ok(None);
+        }
+        shard.insert((issuer, entry.serial), status);
         Ok(Some((issuer, entry.serial)))
     }
 

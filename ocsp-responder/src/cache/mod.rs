@@ -76,7 +76,7 @@ pub(crate) struct AnswerContent {
 #[derive(Debug)]
 pub(crate) struct CachedAnswer {
     pub(crate) content: AnswerContent,
-    /// When a new one is made, if that succeeds: halfway to nextUpdate.
+    /// When a new one is made, if that succeeds: halfway to nextUpdate, or when the certificate ends.
     refresh_at: Timestamp,
     /// The number of the last moment at which its status was known to be the newest.
     part: AtomicU32,
@@ -85,7 +85,10 @@ pub(crate) struct CachedAnswer {
 
 impl CachedAnswer {
     pub(crate) fn new(content: AnswerContent) -> Self {
-        let refresh_at = content.produced_at.plus(content.next_update.since(content.produced_at) / 2);
+        let half = content.produced_at.plus(content.next_update.since(content.produced_at) / 2);
+        // Past its end there is an archiveCutoff to tell, and soon no status any longer (conformance: O25).
+        let ends = content.status.not_after;
+        let refresh_at = if content.produced_at <= ends { half.min(ends.plus(Duration::from_millis(1))) } else { half };
         let part = AtomicU32::new(content.seen.part());
         CachedAnswer { content, refresh_at, part, used: AtomicBool::new(false) }
     }

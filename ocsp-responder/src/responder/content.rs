@@ -91,7 +91,11 @@ impl Responder {
         clock: &Clock,
     ) -> Result<SingleResponse<'a>, ErrorStatus> {
         let status = match known {
-            Some(known) => known.cert_status(),
+            // There are clients who take a revocation that is still to come for none.
+            Some(known) => match known.cert_status() {
+                CertStatus::Revoked { at, reason } => CertStatus::Revoked { at: at.min(clock.now), reason },
+                status => status,
+            },
             None => match self.options.unknown {
                 UnknownAnswer::Unknown => CertStatus::Unknown,
                 UnknownAnswer::Revoked => {
@@ -114,7 +118,7 @@ impl Responder {
         // conformance: O25
         let archive_cutoff = known
             .filter(|known| known.not_after < clock.now)
-            .map(|known| known.not_after.min(clock.now.minus(policy.retention)));
+            .map(|known| known.not_after.min(clock.now.minus(policy.retention)).max(Timestamp::EPOCH));
         Ok(SingleResponse { cert_id, status, this_update, next_update, archive_cutoff })
     }
 }

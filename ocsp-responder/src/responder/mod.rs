@@ -172,11 +172,15 @@ impl Responder {
         loaded
     }
 
-    /// Forgets certificates whose status is kept no longer: those that ended more than their issuer's retention ago.
-    /// Returns how many.
+    /// Forgets certificates whose status is kept no longer: those that ended more than the longest retention ago. By the
+    /// CA's last word, not by our clock alone: one that is ahead must not cost what is known. Returns how many.
     pub fn forget_expired(&self, now: Timestamp) -> usize {
         let longest = self.issuers.load().iter().map(|issuer| issuer.policy.retention).max();
-        self.replica.forget_expired(now.minus(longest.unwrap_or_default()))
+        match (longest, self.replica.as_of()) {
+            (Some(longest), Some(as_of)) => self.replica.forget_expired(now.min(as_of).minus(longest)),
+            // How long they are kept, or what time it is, is not known yet.
+            _ => 0,
+        }
     }
 
     /// The replica.

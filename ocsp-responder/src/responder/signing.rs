@@ -60,7 +60,9 @@ impl Responder {
                 Ok(Some(answer)) => return self.counted(answer),
                 Ok(None) => {
                     self.metrics.overtaken.add_one();
-                    let (request, now) = (signing.request.clone(), signing.now);
+                    // Others may have signed at a later second meanwhile: it is that late, and the clock did not go back.
+                    let now = self.last_produced_at().map_or(signing.now, |last| last.max(signing.now));
+                    let request = signing.request.clone();
                     match self.prepare(&request, now) {
                         Prepared::Ready(answer) => return answer,
                         Prepared::Sign(again) => signing = *again,

@@ -383,7 +383,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_is_never_good_unless_the_last_word_was(
+    fn an_answer_is_never_good_unless_the_last_word_was_and_none_before_it_was_final(
         words in proptest::collection::vec((0_u8..4, 0_u8..6, 0_u64..3), 1..40),
     ) {
         // conformance: O3, O5, O6
@@ -400,7 +400,11 @@ proptest! {
                 _ => PublishedStatus::Good { since: now },
             };
             scene.publish(number, status);
-            last[usize::from(number)] = Some(status);
+            let last_of = &mut last[usize::from(number)];
+            let is_final = |status| matches!(status, PublishedStatus::Revoked { .. } | PublishedStatus::Void { .. });
+            if is_final(status) || !last_of.is_some_and(is_final) {
+                *last_of = Some(status);
+            }
             for (number, last) in (0..).zip(&last) {
                 let read = scene.status(number, now).unwrap();
                 let is_good = matches!(last, Some(PublishedStatus::Good { .. }));

@@ -69,9 +69,9 @@ fn a_change_drops_the_kept_answer_at_once() {
 #[test]
 fn a_status_that_changes_while_its_answer_is_signed_sends_the_answer_back() {
     // conformance: O6
-    let scene = Scene::new();
-    scene.good(1);
     for nonce in [None, Some(&[1, 2, 3][..])] {
+        let scene = Scene::new();
+        scene.good(1);
         let responder = scene.responder.clone();
         scene.signer.behave(Behaviour::Meanwhile(Box::new(move || {
             publish(&responder, crate::support::AUTHENTICATION, 1, REVOKED, NOW);
@@ -79,9 +79,8 @@ fn a_status_that_changes_while_its_answer_is_signed_sends_the_answer_back() {
         let request = pki::ocsp::build_request(&[&scene.ca.cert_id(1)], nonce).unwrap();
         assert_eq!(scene.responder.answer(&request, NOW).kind, AnswerKind::Revoked);
         assert!(matches!(scene.said(1, NOW), CertStatus::Revoked { .. }));
-        scene.good(1);
+        assert_eq!(scene.responder.metrics().overtaken.get(), 1);
     }
-    assert_eq!(scene.responder.metrics().overtaken.get(), 2);
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Clocks that differ or jump: rows O6, O23 and O24 of conformance.md.
+//! Clocks that differ, jump, or go on while an answer is made: rows O2, O6, O23, O24 and O25 of conformance.md.
 
-use ocsp_responder::Freshness;
+use ocsp_responder::{AnswerKind, Freshness, IssuerPolicy, ResponderOptions};
+use pki::CrlReason;
+use pki::feed::{PublishedStatus, StatusEntry};
 use pki::ocsp::{CertStatus, ErrorStatus};
 
-use crate::support::{NOW, Scene, error_of, seconds};
+use crate::support::{AUTHENTICATION, Behaviour, NOW, Scene, basic, error_of, publish, revoked, seconds, serial};
 
 #[test]
 fn a_ca_whose_clock_is_ahead_does_not_keep_statuses_fresh_for_longer() {
@@ -35,4 +37,100 @@ fn a_clock_that_went_back_does_not_make_statuses_fresh_again() {
     scene.heartbeat(NOW);
     assert_eq!(scene.said(1, NOW), CertStatus::Good);
     assert_eq!(scene.status(1, NOW).unwrap().this_update, NOW.whole_seconds());
+}
+
+#[test]
+fn a_revocation_by_a_clock_ahead_of_ours_counts_at_once() {
+    // conformance: O2, O23
+    for status in [
+        revoked(NOW.plus(seconds(90)), CrlReason::KeyCompromise),
+        PublishedStatus::OnHold { since: NOW.plus(seconds(90)) },
+        PublishedStatus::Void { at: NOW.plus(seconds(90)) },
+    ] {
+        let scene = Scene::new();
+        scene.publish(1, status);
+        let said_at = |now| match scene.status(1, now).unwrap().status {
+            CertStatus::Revoked { at, .. } => at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said_at(NOW), NOW.whole_seconds(), "who compares it with the time must not find it to come");
+        let late = NOW.plus(seconds(400));
+        scene.heartbeat(late);
+        assert_eq!(said_at(late), NOW.plus(seconds(90)).whole_seconds());
+    }
+}
+
+#[test]
+fn a_status_that_changes_over_the_turn_of_a_second_is_no_false_alarm() {
+    // conformance: O6, O24
+    let scene = Scene::new();
+    scene.good(1);
+    scene.good(2);
+    let responder = scene.responder.clone();
+    let other = scene.request(2);
+    scene.signer.behave(Behaviour::Meanwhile(Box::new(move || {
+        publish(&responder, AUTHENTICATION, 1, revoked(NOW, CrlReason::KeyCompromise), NOW);
+        assert_eq!(responder.answer(&other, NOW.plus(seconds(2))).kind, AnswerKind::Good);
+    })));
+    assert_eq!(scene.ask(1, NOW).kind, AnswerKind::Revoked);
+    assert!(!scene.responder.metrics().clock_behind.get());
+}
+
+#[test]
+fn an_answer_that_is_kept_does_not_outlive_its_certificate_unnoticed() {
+    // conformance: O25, O28
+    for retention in [0, 86_400] {
+        let policy = IssuerPolicy { retention: seconds(retention), ..IssuerPolicy::OTHERS };
+        let scene = Scene::with(ResponderOptions::default(), policy, NOW);
+        let ends = NOW.plus(seconds(60)).whole_seconds();
+        let status = PublishedStatus::Good { since: NOW.minus(seconds(60)) };
+        let entry =
+            StatusEntry { issuer: AUTHENTICATION.into(), serial: serial(1), status, not_after: ends, shard: None };
+        scene.responder.apply(1, &entry).unwrap();
+        let first = scene.ask(1, NOW);
+        scene.heartbeat(ends);
+        assert_eq!(scene.ask(1, ends).der, first.der);
+        let late = ends.plus(seconds(1));
+        scene.heartbeat(late);
+        scene.responder.forget_expired(late);
+        let answer = scene.ask(1, late);
+        if retention == 0 {
+            assert_eq!(answer.kind, AnswerKind::Unknown);
+        } else {
+            assert_eq!(answer.kind, AnswerKind::Good);
+            assert!(basic(&answer).tbs_response_data.responses[0].single_extensions.is_some(), "archiveCutoff");
+        }
+    }
+}
+
+#[test]
+fn a_retention_of_ages_does_not_make_answers_impossible() {
+    // conformance: O25
+    let policy = IssuerPolicy { retention: seconds(200 * 365 * 86_400), ..IssuerPolicy::OTHERS };
+    let scene = Scene::with(ResponderOptions::default(), policy, NOW);
+    let status = revoked(NOW.minus(seconds(120)), CrlReason::Superseded);
+    let not_after = NOW.minus(seconds(60));
+    let entry = StatusEntry { issuer: AUTHENTICATION.into(), serial: serial(1), status, not_after, shard: None };
+    scene.responder.apply(1, &entry).unwrap();
+    let answer = scene.ask(1, NOW);
+    assert_eq!(answer.kind, AnswerKind::Revoked);
+    let extensions = basic(&answer).tbs_response_data.responses[0].single_extensions.clone().unwrap();
+    assert!(String::from_utf8_lossy(extensions[0].extn_value.as_bytes()).contains("19700101000000Z"));
+}
+
+#[test]
+fn a_clock_far_ahead_does_not_cost_what_is_known() {
+    // conformance: O6
+    let scene = Scene::new();
+    scene.good(1);
+    let years = NOW.plus(seconds(3 * 365 * 86_400));
+    assert_eq!(scene.responder.forget_expired(years), 0);
+    assert_eq!(error_of(&scene.ask(1, years)), Some(ErrorStatus::TryLater));
+    assert_eq!(scene.said(1, NOW), CertStatus::Good);
+
+    // Nor does a start before anything is known of the issuers.
+    let early = ocsp_responder::Responder::new(ResponderOptions::default());
+    publish(&early, AUTHENTICATION, 1, PublishedStatus::Good { since: NOW }, NOW);
+    early.heartbeat(early.replica().position(), years, years).unwrap();
+    assert_eq!((early.forget_expired(years), early.replica().len()), (0, 1));
 }

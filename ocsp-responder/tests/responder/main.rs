@@ -5,6 +5,7 @@ mod caching;
 mod clients;
 mod clocks;
 mod http;
+mod overtaken;
 mod spellings;
 mod support;
 mod time;
