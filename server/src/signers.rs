@@ -19,23 +19,26 @@ pub struct Signers {
 
 impl Signers {
     /// Certifies a new signer for every issuer whose signer is missing or due. The one before answers until the new one
-    /// is in its place, so no request fails.
+    /// is in its place, so no request fails. One that fails keeps none of the others waiting.
     ///
     /// # Errors
-    /// When a token does not sign, or the store fails.
+    /// The first one: when a token does not sign, or the store fails.
     // conformance: K3
     pub fn renew(&self, service: &Service, now: Timestamp) -> Result<(), Failure> {
         let mut replace_at = self.replace_at.lock().unwrap_or_else(PoisonError::into_inner);
         let authority = service.authority();
+        let mut failed = None;
         for issuer in authority.issuers() {
             let description = issuer.description();
             if replace_at.get(&description.id).is_some_and(|due| now < *due) {
                 continue;
             }
-            let (due, _) = certify(service, &authority, description, now)?;
-            replace_at.insert(description.id.clone(), due);
+            match certify(service, &authority, description, now) {
+                Ok((due, _)) => _ = replace_at.insert(description.id.clone(), due),
+                Err(failure) => _ = failed.get_or_insert(failure),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Certifies a new signer for one issuer now. Returns its serial number.

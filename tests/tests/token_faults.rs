@@ -13,7 +13,7 @@ use pki::KeyType;
 use pki::ocsp::CertStatus;
 use tests::deployment::Site;
 use tests::desk::post;
-use tests::{Ask, Home, Options, PaperCard, World, eventually, isolated};
+use tests::{Ask, Deployment, Home, Options, PaperCard, World, eventually, isolated};
 
 fn faulty() -> Options {
     Options { module: faulty_pkcs11::module_path(), ..Options::default() }
@@ -173,6 +173,28 @@ async fn a_refused_signature(home: Home, plan: &str) {
     let (site, desk) = stopped(world).await;
     let world = started(site, desk).await;
     all_agrees(&world).await;
+}
+
+// conformance: K3
+#[test]
+fn an_issuer_whose_key_does_not_sign_keeps_no_other_ocsp_signer_waiting() {
+    isolated(async |home| {
+        let deployment = Deployment::start_with(&home, &faulty()).await;
+        let service = Arc::clone(&deployment.service);
+        let due = || service.authority().issuers().map(|one| service.signers.due(&one.description().id)).collect();
+        let before: Vec<_> = due();
+        assert!(before.len() > 1 && before.iter().all(Option::is_some), "{before:?}");
+        home.plan("C_Sign CKR_FUNCTION_FAILED");
+        let late = before.iter().flatten().max().copied().unwrap();
+        let renewing = Arc::clone(&service);
+        let renewed = tokio::task::spawn_blocking(move || renewing.signers.renew(&renewing, late)).await.unwrap();
+        assert_eq!(renewed.unwrap_err().problem().status, 503);
+        let after: Vec<_> = due();
+        let replaced = before.iter().zip(&after).filter(|(before, after)| before < after).count();
+        assert_eq!(replaced, before.len() - 1, "{before:?} {after:?}");
+        home.plan("");
+        deployment.stop().await;
+    });
 }
 
 // conformance: A5, O5
