@@ -122,6 +122,17 @@ impl<'a> CertId<'a> {
         })
     }
 
+    /// One that was read by its ordinary shape.
+    pub(super) fn plain(
+        der: &'a [u8],
+        hash: CertIdHash,
+        issuer_name_hash: &'a [u8],
+        issuer_key_hash: &'a [u8],
+        serial: &'a [u8],
+    ) -> Self {
+        CertId { der, hash: Some(hash), issuer_name_hash, issuer_key_hash, serial }
+    }
+
     /// The bytes, which an answer repeats (conformance: O1).
     pub fn der(&self) -> &'a [u8] {
         self.der

@@ -11,6 +11,8 @@
 pub mod cert_id;
 pub mod client;
 pub mod delegate;
+mod encoding;
+mod plain;
 pub mod request;
 pub mod response;
 
@@ -19,5 +21,6 @@ pub use client::{Expected, ResponseError, VerifiedStatus, verify_response};
 pub use delegate::{DelegateCertificate, DelegateError};
 pub use request::{Nonce, OcspLimits, OcspRequest, RequestError, build_request};
 pub use response::{
-    CertStatus, ErrorStatus, PreparedResponse, ResponderId, ResponseContent, SingleResponse, prepare_response,
+    CertStatus, ErrorStatus, PreparedResponse, ResponderId, ResponseContent, ResponseTemplate, SingleResponse,
+    prepare_response,
 };

@@ -32,6 +32,7 @@ use der::{Decode, Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
 use spki::AlgorithmIdentifierRef;
 
 use super::cert_id::CertId;
+use super::plain;
 use crate::SignatureAlgorithm;
 use crate::crl::wire::{ExtensionRef, each, exactly, known_algorithm};
 
@@ -159,6 +160,20 @@ impl<'a> OcspRequest<'a> {
         if bytes.len() > limits.max_request_bytes {
             return Err(RequestError::TooLong { length: bytes.len(), limit: limits.max_request_bytes });
         }
+        // Nearly all have one shape, which is read at one go.
+        match plain::read(bytes) {
+            Some(request) if limits.max_requests > 0 => Ok(request),
+            _ => Self::general(bytes, limits),
+        }
+    }
+
+    /// One certificate, and at most a nonce.
+    pub(super) fn plain(cert_id: CertId<'a>, nonce: Option<Nonce<'a>>) -> Self {
+        OcspRequest { cert_ids: vec![cert_id], nonce, preferred_algorithms: Vec::new() }
+    }
+
+    /// Reads a request of any shape.
+    pub(super) fn general(bytes: &'a [u8], limits: &OcspLimits) -> Result<Self, RequestError> {
         let mut outer = SliceReader::new(sequence(bytes)?)?;
         let tbs = outer.tlv_bytes()?;
         if let Some(signature) = explicit(&mut outer, TagNumber::N0)? {

@@ -18,15 +18,12 @@
 //! The `CertID` is repeated as a slice of the request and never encoded again. `nextUpdate` is always there
 //! (conformance: O23), times are whole seconds.
 
-use const_oid::db::rfc6960::{
-    ID_PKIX_OCSP_ARCHIVE_CUTOFF, ID_PKIX_OCSP_BASIC, ID_PKIX_OCSP_EXTENDED_REVOKE, ID_PKIX_OCSP_NONCE,
-};
-use der::asn1::{AnyRef, ContextSpecific, GeneralizedTime, OctetStringRef};
-use der::{Decode, Encode, Sequence, Tag, TagMode, TagNumber};
-use x509_ocsp::{OcspGeneralizedTime, RevokedInfo};
+use der::asn1::AnyRef;
+use der::{Decode, Encode, Tag};
 
+use super::encoding::{self, DataContent, Front};
 use super::request::Nonce;
-use crate::crl::wire::{ExtensionRef, envelope, generalized_time, timestamp};
+use crate::crl::wire::timestamp;
 use crate::{CrlReason, SignatureAlgorithm, Timestamp};
 
 /// `OCSPResponseStatus`, without `successful` (RFC 6960 2.3).
@@ -82,20 +79,6 @@ pub enum CertStatus {
 }
 
 impl CertStatus {
-    fn to_wire(self) -> der::Result<x509_ocsp::CertStatus> {
-        Ok(match self {
-            CertStatus::Good => x509_ocsp::CertStatus::good(),
-            CertStatus::Unknown => x509_ocsp::CertStatus::unknown(),
-            CertStatus::Revoked { at, reason } => x509_ocsp::CertStatus::revoked(RevokedInfo {
-                revocation_time: OcspGeneralizedTime(generalized_time(at)?),
-                revocation_reason: match reason {
-                    CrlReason::Unspecified => None,
-                    reason => Some(Decode::from_der(&[Tag::Enumerated.octet(), 1, reason.code()])?),
-                },
-            }),
-        })
-    }
-
     pub(super) fn from_wire(status: &x509_ocsp::CertStatus) -> der::Result<Self> {
         Ok(match status {
             x509_ocsp::CertStatus::Good(_) => CertStatus::Good,
@@ -152,37 +135,112 @@ pub struct ResponseContent<'a> {
     pub extended_revoke: bool,
 }
 
+/// What all answers by one signer have in common, encoded once.
+#[derive(Clone, Debug)]
+pub struct ResponseTemplate {
+    algorithm: SignatureAlgorithm,
+    /// The `ResponderID`.
+    responder_id: Vec<u8>,
+    /// The `AlgorithmIdentifier`.
+    identifier: Vec<u8>,
+    /// `certs`, or nothing.
+    certificates: Vec<u8>,
+}
+
 /// An answer whose bytes are fixed and wait for their signature.
 #[derive(Debug)]
 pub struct PreparedResponse {
-    tbs_der: Vec<u8>,
+    /// Room for what comes before the `ResponseData`, then that.
+    octets: Vec<u8>,
+    tbs_at: usize,
     algorithm: SignatureAlgorithm,
 }
 
-#[derive(Sequence)]
-struct ResponseDataFields<'a> {
-    responder_id: AnyRef<'a>,
-    produced_at: GeneralizedTime,
-    responses: Vec<SingleResponseFields<'a>>,
-    #[asn1(context_specific = "1", optional = "true", tag_mode = "EXPLICIT")]
-    response_extensions: Option<Vec<ExtensionRef<'a>>>,
+impl ResponseTemplate {
+    /// For answers that are signed with `algorithm`, and carry the certificate of the delegate that signed them, if it was
+    /// one (conformance: O12).
+    ///
+    /// # Errors
+    /// When name or certificate are no DER.
+    pub fn new(
+        signer: ResponderId<'_>,
+        algorithm: SignatureAlgorithm,
+        certificate_der: Option<&[u8]>,
+    ) -> Result<Self, der::Error> {
+        let responder_id = match signer {
+            ResponderId::ByName(name) => {
+                AnyRef::from_der(name)?;
+                encoding::responder_id(1, None, name)
+            }
+            ResponderId::ByKey(key) => encoding::responder_id(2, Some(Tag::OctetString.octet()), &key),
+        };
+        let identifier = algorithm.identifier().to_der()?;
+        let certificates = certificate_der.map(encoding::certificates).transpose()?.unwrap_or_default();
+        Ok(ResponseTemplate { algorithm, responder_id, identifier, certificates })
+    }
+
+    /// Fixes the bytes of an answer: one response for each certificate that was asked about, the nonce of the request,
+    /// and whether it says extended-revoke (see [`ResponseContent`]).
+    ///
+    /// # Errors
+    /// When a time cannot be expressed, or a `CertID` is no DER.
+    pub fn prepare(
+        &self,
+        produced_at: Timestamp,
+        responses: &[SingleResponse<'_>],
+        nonce: Option<Nonce<'_>>,
+        extended_revoke: bool,
+    ) -> Result<PreparedResponse, der::Error> {
+        let nonce = nonce.map(|nonce| nonce.extension_value());
+        let data = DataContent { produced_at, responses, nonce, extended_revoke };
+        let signature = expected_signature_len(self.algorithm);
+        let front = Front::before(self.basic_len(data.len(&self.responder_id), signature));
+        let tbs_at = front.len();
+        // A signature may be an octet longer than the ordinary one.
+        let mut octets = Vec::with_capacity(front.whole_len() + 2);
+        octets.resize(tbs_at, 0);
+        data.write(&mut octets, &self.responder_id)?;
+        Ok(PreparedResponse { octets, tbs_at, algorithm: self.algorithm })
+    }
+
+    /// The whole `OCSPResponse`. The signature is not verified here: whoever keeps the answer does that
+    /// ([`verify_response`]).
+    ///
+    /// [`verify_response`]: super::verify_response
+    pub fn assemble(&self, prepared: PreparedResponse, signature: &[u8]) -> Vec<u8> {
+        let PreparedResponse { mut octets, tbs_at, .. } = prepared;
+        let basic = self.basic_len(octets.len() - tbs_at, signature.len());
+        octets.extend_from_slice(&self.identifier);
+        encoding::bits(&mut octets, signature);
+        octets.extend_from_slice(&self.certificates);
+        let front = Front::before(basic);
+        let mut before = Vec::with_capacity(front.len());
+        front.write(&mut before);
+        if before.len() == tbs_at {
+            octets[..tbs_at].copy_from_slice(&before);
+        } else {
+            // A length that takes another number of octets than was expected.
+            octets.splice(..tbs_at, before);
+        }
+        octets
+    }
+
+    /// How long the content of the `BasicOCSPResponse` is.
+    fn basic_len(&self, tbs: usize, signature: usize) -> usize {
+        tbs + self.identifier.len() + encoding::bits_len(signature) + self.certificates.len()
+    }
 }
 
-#[derive(Sequence)]
-struct SingleResponseFields<'a> {
-    cert_id: AnyRef<'a>,
-    cert_status: x509_ocsp::CertStatus,
-    this_update: GeneralizedTime,
-    #[asn1(context_specific = "0", optional = "true", tag_mode = "EXPLICIT")]
-    next_update: Option<GeneralizedTime>,
-    #[asn1(context_specific = "1", optional = "true", tag_mode = "EXPLICIT")]
-    single_extensions: Option<Vec<ExtensionRef<'a>>>,
+/// How long signatures are, most of the time: only time is lost when one is not.
+fn expected_signature_len(algorithm: SignatureAlgorithm) -> usize {
+    match algorithm {
+        SignatureAlgorithm::EcdsaP256Sha256 => 71,
+        SignatureAlgorithm::EcdsaP384Sha384 => 103,
+        SignatureAlgorithm::RsaPkcs1Sha256 => 256,
+    }
 }
 
-/// DER of the NULL that says extended-revoke.
-const NULL_DER: [u8; 2] = [0x05, 0x00];
-
-/// Fixes the bytes of an answer, to be signed with `algorithm`.
+/// Fixes the bytes of one answer, to be signed with `algorithm`. Who signs many has a [`ResponseTemplate`].
 ///
 /// # Errors
 /// When a time cannot be expressed, or a `CertID` or name is no DER.
@@ -190,53 +248,14 @@ pub fn prepare_response(
     content: &ResponseContent<'_>,
     algorithm: SignatureAlgorithm,
 ) -> Result<PreparedResponse, der::Error> {
-    let (number, id) = match content.responder_id {
-        ResponderId::ByName(name) => (TagNumber::N1, name.to_vec()),
-        ResponderId::ByKey(key) => (TagNumber::N2, OctetStringRef::new(&key)?.to_der()?),
-    };
-    let tag = Tag::ContextSpecific { constructed: true, number };
-
-    let archive_cutoffs = content
-        .responses
-        .iter()
-        .map(|response| response.archive_cutoff.map(|cutoff| generalized_time(cutoff)?.to_der()).transpose());
-    let archive_cutoffs = archive_cutoffs.collect::<Result<Vec<_>, der::Error>>()?;
-    let mut responses = Vec::with_capacity(content.responses.len());
-    for (response, archive_cutoff) in content.responses.iter().zip(&archive_cutoffs) {
-        responses.push(SingleResponseFields {
-            cert_id: AnyRef::from_der(response.cert_id)?,
-            cert_status: response.status.to_wire()?,
-            this_update: generalized_time(response.this_update)?,
-            next_update: Some(generalized_time(response.next_update)?),
-            single_extensions: archive_cutoff.as_ref().map(|cutoff| {
-                vec![ExtensionRef { extn_id: ID_PKIX_OCSP_ARCHIVE_CUTOFF, critical: false, extn_value: cutoff }]
-            }),
-        });
-    }
-    let nonce = content.nonce.map(|nonce| ExtensionRef {
-        extn_id: ID_PKIX_OCSP_NONCE,
-        critical: false,
-        extn_value: nonce.extension_value(),
-    });
-    let extended_revoke = content.extended_revoke.then_some(ExtensionRef {
-        extn_id: ID_PKIX_OCSP_EXTENDED_REVOKE,
-        critical: false,
-        extn_value: &NULL_DER,
-    });
-    let extensions: Vec<_> = nonce.into_iter().chain(extended_revoke).collect();
-    let fields = ResponseDataFields {
-        responder_id: AnyRef::new(tag, &id)?,
-        produced_at: generalized_time(content.produced_at)?,
-        responses,
-        response_extensions: (!extensions.is_empty()).then_some(extensions),
-    };
-    Ok(PreparedResponse { tbs_der: fields.to_der()?, algorithm })
+    let template = ResponseTemplate::new(content.responder_id, algorithm, None)?;
+    template.prepare(content.produced_at, content.responses, content.nonce, content.extended_revoke)
 }
 
 impl PreparedResponse {
     /// The `ResponseData`: what is to be signed.
     pub fn tbs_der(&self) -> &[u8] {
-        &self.tbs_der
+        &self.octets[self.tbs_at..]
     }
 
     /// What it is to be signed with.
@@ -252,28 +271,9 @@ impl PreparedResponse {
     /// # Errors
     /// When the certificate is no DER.
     pub fn assemble(&self, signature: &[u8], certificate_der: Option<&[u8]>) -> Result<Vec<u8>, der::Error> {
-        let certificates = match certificate_der {
-            None => Vec::new(),
-            Some(certificate) => {
-                AnyRef::from_der(certificate)?;
-                ContextSpecific {
-                    tag_number: TagNumber::N0,
-                    tag_mode: TagMode::Explicit,
-                    value: AnyRef::new(Tag::Sequence, certificate)?,
-                }
-                .to_der()?
-            }
-        };
-        let basic = envelope(&self.tbs_der, self.algorithm, signature, &certificates)?;
-        let mut response_bytes = ID_PKIX_OCSP_BASIC.to_der()?;
-        OctetStringRef::new(&basic)?.encode_to_vec(&mut response_bytes)?;
-        let mut response = vec![Tag::Enumerated.octet(), 1, 0];
-        ContextSpecific {
-            tag_number: TagNumber::N0,
-            tag_mode: TagMode::Explicit,
-            value: AnyRef::new(Tag::Sequence, &response_bytes)?,
-        }
-        .encode_to_vec(&mut response)?;
-        AnyRef::new(Tag::Sequence, &response)?.to_der()
+        // Who signs is in the bytes already.
+        let template = ResponseTemplate::new(ResponderId::ByKey([0; 20]), self.algorithm, certificate_der)?;
+        let prepared = PreparedResponse { octets: self.octets.clone(), ..*self };
+        Ok(template.assemble(prepared, signature))
     }
 }

@@ -5,3 +5,4 @@ mod crl;
 mod crl_kinds;
 mod ocsp_client;
 mod ocsp_request;
+mod ocsp_template;
