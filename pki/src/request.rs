@@ -19,7 +19,10 @@ use crate::strict::{self, Element};
 use crate::weak_key::{self, WeakKey};
 use crate::{KeyType, PublicKey};
 
+mod build;
 mod ignored;
+
+pub use build::NewRequest;
 
 /// No request is longer, in octets, be it DER or PEM.
 pub const MAX_REQUEST: usize = 16 * 1024;

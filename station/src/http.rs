@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ::tls::blame::{Blame, blame, with_causes};
 use api::Problem;
 use bytes::Bytes;
 use config::StationConfig;
@@ -461,37 +462,16 @@ impl Connection {
     }
 }
 
-fn with_causes(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 /// The part of an error that TLS has to say something about.
 fn tls_error(error: &(dyn StdError + 'static), server: &str) -> Option<Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = inside.and_then(|inside| inside.downcast_ref::<rustls::Error>());
-        let server = server.to_owned();
-        match tls.or_else(|| error.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::AlertReceived(alert)) => {
-                return Some(Error::HandshakeRefused { server, alert: format!("{alert:?}") });
-            }
-            Some(error @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
-                return Some(Error::ServerNotTrusted { server, reason: error.to_string() });
-            }
-            // What a card's key said about its failure comes through rustls as this.
-            Some(rustls::Error::General(reason)) => return Some(::tls::Error::Setup(reason.clone()).into()),
-            Some(error) => return Some(Error::Connect { server, reason: error.to_string() }),
-            None => cause = error.source(),
-        }
-    }
-    None
+    let server = server.to_owned();
+    Some(match blame(error)? {
+        Blame::Alert(alert) => Error::HandshakeRefused { server, alert },
+        Blame::Server(reason) => Error::ServerNotTrusted { server, reason },
+        // What a card's key said about its failure comes through rustls as this.
+        Blame::Key(reason) => ::tls::Error::Setup(reason).into(),
+        Blame::Other(reason) => Error::Connect { server, reason },
+    })
 }
 
 #[cfg(test)]
