@@ -6,7 +6,7 @@
 //! * [`responder`]: from a request to an answer, which may be given again;
 //! * [`http`]: GET and POST, by RFC 9919 and RFC 9110;
 //! * [`door`]: connections, and what a client may cost before and while it is answered;
-//! * [`metrics`]: what is counted;
+//! * [`metrics`]: what is counted, and [`exposition`], how it is shown;
 //! * [`node`]: the responder as a process of its own.
 //!
 //! It knows no database, no CA key and no clock: statuses come in by [`Responder::apply`], [`Responder::heartbeat`] and
@@ -20,6 +20,7 @@
 mod cache;
 pub mod door;
 mod error;
+pub mod exposition;
 pub mod http;
 pub mod issuer;
 pub mod metrics;

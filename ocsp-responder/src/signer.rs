@@ -94,6 +94,11 @@ impl IssuerSigner {
         &self.subject_der
     }
 
+    /// From when on it may sign.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
     /// When it may sign no longer (conformance: O13).
     pub fn not_after(&self) -> Timestamp {
         self.not_after

@@ -1,6 +1,6 @@
 //! What is counted, in the form that Prometheus reads.
 
-use ocsp_responder::Freshness;
+use ocsp_responder::exposition::{self, gauge};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -40,16 +40,6 @@ struct CrlLabel {
     kind: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct IssuerLabel {
-    issuer: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    kind: &'static str,
-}
-
 impl Metrics {
     /// One answered request of the API.
     pub fn request(&self, status: u16) {
@@ -81,22 +71,11 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
     registry.register("task_failures", "Background tasks that failed", metrics.task_failures.clone());
 
     let now = service.now();
-    let gauge = |value: i64| {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(value);
-        gauge
-    };
     if let Ok(position) = service.store.feed_position() {
         registry.register("feed_sequence", "Newest entry of the status feed", gauge(position.sequence as i64));
         registry.register("feed_epoch", "Epoch of the status feed", gauge(position.epoch as i64));
     }
     registry.register("audit_records", "Audit records", gauge(service.store.audit_len() as i64));
-    registry.register(
-        "replica_certificates",
-        "Certificates that the OCSP responder knows",
-        gauge(service.responder.replica().len() as i64),
-    );
-    registry.register("ocsp_cached", "OCSP answers in the cache", gauge(service.responder.cached_answers() as i64));
 
     let crl_age: Family<CrlLabel, Gauge> = Family::default();
     let overdue: Family<CrlLabel, Gauge> = Family::default();
@@ -121,41 +100,7 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
             gauge(warnings.len() as i64),
         );
     }
-    let signer_left: Family<IssuerLabel, Gauge> = Family::default();
-    let fresh: Family<IssuerLabel, Gauge> = Family::default();
-    for state in service.responder.state(now) {
-        let label = IssuerLabel { issuer: state.id.clone() };
-        if let Some(end) = state.signer_not_after {
-            signer_left.get_or_create(&label).set(end.unix_seconds() - now.unix_seconds());
-        }
-        fresh.get_or_create(&label).set(i64::from(state.freshness == Freshness::Fresh));
-    }
-    registry.register("ocsp_signer_seconds_left", "Seconds until an OCSP signer's certificate ends", signer_left);
-    registry.register("ocsp_fresh", "1 while an issuer's status data is fresh", fresh);
-
-    let answers: Family<KindLabel, Counter> = Family::default();
-    let counted = service.responder.metrics();
-    for (kind, counter) in [
-        ("good", &counted.good),
-        ("revoked", &counted.revoked),
-        ("unknown", &counted.unknown),
-        ("several", &counted.several),
-        ("malformed_request", &counted.malformed_request),
-        ("internal_error", &counted.internal_error),
-        ("try_later", &counted.try_later),
-        ("unauthorized", &counted.unauthorized),
-        ("cache_hit", &counted.cache_hits),
-        ("signed", &counted.signed),
-        ("overtaken", &counted.overtaken),
-        ("withheld", &counted.withheld),
-        ("signing_failure", &counted.signing_failures),
-        ("http_refused", &counted.http_refused),
-    ] {
-        answers.get_or_create(&KindLabel { kind }).inc_by(counter.get());
-    }
-    let clock_behind = i64::from(counted.clock_behind.get());
-    registry.register("ocsp_clock_behind", "1 while the clock is behind the last answer", gauge(clock_behind));
-    registry.register("ocsp_answers", "OCSP answers and events, by kind", answers);
+    exposition::register(&mut registry, &service.responder, now);
 
     let mut text = String::new();
     encode(&mut text, &registry)?;

@@ -15,8 +15,9 @@ mod signing;
 pub use answer::{Answer, AnswerKind, Cacheability, ResponderIdForm, ResponderOptions, UnknownAnswer};
 pub use signing::Signing;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -68,6 +69,12 @@ pub struct Responder {
     metrics: Metrics,
     /// In seconds since 1970.
     last_produced_at: AtomicI64,
+    /// In milliseconds.
+    stale_after: AtomicU64,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Responder {
@@ -81,6 +88,7 @@ impl Responder {
             changes: Changes::new(),
             metrics: Metrics::default(),
             last_produced_at: AtomicI64::new(options.last_produced_at.map_or(i64::MIN, Timestamp::unix_seconds)),
+            stale_after: AtomicU64::new(millis(options.stale_after)),
             options,
         }
     }
@@ -109,6 +117,11 @@ impl Responder {
         self.issuers.store(Arc::new(after));
         self.drop_answers();
         Ok(())
+    }
+
+    /// Statuses count as stale after so long without a heartbeat from now on: the CA may say it later than the options do.
+    pub fn set_stale_after(&self, stale_after: Duration) {
+        self.stale_after.store(millis(stale_after), Ordering::Relaxed);
     }
 
     /// Puts these signers in the place of an issuer's, the preferred one first, without a gap: answers that are being
@@ -296,7 +309,8 @@ impl Responder {
     }
 
     fn freshness(&self, issuer: &Issuer, now: Timestamp) -> Freshness {
-        self.replica.freshness(now, self.options.stale_after, issuer.policy.withhold_after)
+        let stale_after = Duration::from_millis(self.stale_after.load(Ordering::Relaxed));
+        self.replica.freshness(now, stale_after, issuer.policy.withhold_after)
     }
 
     fn try_prepare(&self, request: &Bytes, now: Timestamp) -> Result<Prepared, ErrorStatus> {
@@ -350,6 +364,10 @@ impl Responder {
     /// `unauthorized`, like one about others (conformance: O6, O9, O10, O15).
     fn find_issuer(&self, cert_ids: &[CertId<'_>]) -> Result<Arc<Issuer>, ErrorStatus> {
         let issuers = self.issuers.load();
+        if issuers.is_empty() {
+            // Whom it answers for is not known yet: nobody can be told that the certificate is another CA's.
+            return Err(ErrorStatus::TryLater);
+        }
         let mut asked = cert_ids
             .iter()
             .map(|cert_id| issuers.iter().find(|issuer| issuer.hashes.matches(cert_id) == IssuerMatch::Issuer));

@@ -52,7 +52,7 @@ const SNAPSHOT: &str = "snapshot";
 const SNAPSHOT_NEW: &str = "snapshot.new";
 const TAIL: &str = "tail";
 const TAIL_NEW: &str = "tail.new";
-const ISSUERS: &str = "issuers.json";
+pub(super) const ISSUERS: &str = "issuers.json";
 const ISSUERS_NEW: &str = "issuers.json.new";
 const LOCK: &str = "lock";
 

@@ -1,0 +1,267 @@
+//! The keys that sign answers: one live key for each issuer and kind, certified by that issuer over the link, and replaced
+//! before half its life is over. The one before stays in use until then, and beside the new one as long as the CA lets it,
+//! so that no request fails.
+//!
+//! Keys in memory are made at each start and never written down. Keys in a token are numbered, and their certificates are
+//! kept, so that a start does not need the CA: see [`keys`](super::keys).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use api::feed::{self, SignerReply, SignerRequest};
+use hsm::Signer;
+use pki::{IssuerDescription, KeyType, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::client::{Connection, Refused};
+use super::identity::request;
+use super::keys::{Keys, Made};
+use super::link::{Backoff, blocking};
+use super::{Node, NodeError};
+use crate::IssuerSigner;
+
+/// How often it is looked whether a signer is due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// An issuer's signers of one kind.
+#[derive(Clone, Debug)]
+struct Live {
+    current: IssuerSigner,
+    before: Option<IssuerSigner>,
+    replace_at: Timestamp,
+    generation: u64,
+}
+
+type Slot = (String, KeyType);
+
+/// All signers.
+#[derive(Debug)]
+pub struct Signers {
+    keys: Keys,
+    key_types: Vec<KeyType>,
+    live: Mutex<HashMap<Slot, Live>>,
+}
+
+/// When a signer with this life is replaced, if nobody says so: before half of it is over.
+fn half_of(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
+    let life = not_after.since(not_before);
+    not_before.plus((life / 2).saturating_sub(life / 48))
+}
+
+impl Signers {
+    pub(super) fn new(keys: Keys, key_types: Vec<KeyType>) -> Self {
+        Signers { keys, key_types, live: Mutex::default() }
+    }
+
+    /// How many signatures wait for a token; `None` for keys in memory.
+    pub fn queued(&self) -> Option<usize> {
+        self.keys.queued()
+    }
+
+    /// Takes the keys in a token whose certificates were kept into use. Keys in memory have none.
+    ///
+    /// # Errors
+    /// When the token cannot be read.
+    pub(super) fn take_kept(&self, node: &Node, now: Timestamp) -> Result<(), NodeError> {
+        let Some(trusted) = node.issuers.load_full() else { return Ok(()) };
+        for issuer in &trusted.issuers {
+            for key_type in &self.key_types {
+                self.take_kept_of(node, &issuer.description, *key_type, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_kept_of(
+        &self,
+        node: &Node,
+        issuer: &IssuerDescription,
+        key_type: KeyType,
+        now: Timestamp,
+    ) -> Result<(), NodeError> {
+        let slot = (issuer.id.clone(), key_type);
+        if self.lock().contains_key(&slot) {
+            return Ok(());
+        }
+        let mut live: Option<Live> = None;
+        // The oldest first.
+        for kept in self.keys.kept(&issuer.id, key_type)? {
+            let (signer, is_blocking) = (Arc::clone(&kept.key), self.keys.is_blocking());
+            match IssuerSigner::delegate(signer, kept.certificate, issuer, is_blocking) {
+                Ok(signer) if signer.is_valid(now) => {
+                    let before = live.take().map(|live| live.current);
+                    let replace_at = half_of(signer.not_before(), signer.not_after());
+                    live = Some(Live { current: signer, before, replace_at, generation: kept.generation });
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(issuer = issuer.id, %error, "a kept OCSP signer is not used"),
+            }
+        }
+        if let Some(live) = live {
+            tracing::info!(issuer = issuer.id, %key_type, until = %live.current.not_after(), "a kept OCSP signer is in use");
+            self.lock().insert(slot, live);
+            self.put_in_use(node, &issuer.id)?;
+        }
+        Ok(())
+    }
+
+    /// What is missing or due.
+    fn due(&self, node: &Node, now: Timestamp) -> Vec<(IssuerDescription, KeyType)> {
+        let Some(trusted) = node.issuers.load_full() else { return Vec::new() };
+        let mut live = self.lock();
+        // An issuer that is no longer served has no signers; a new key of a CA is another issuer.
+        live.retain(|(id, _), _| trusted.issuers.iter().any(|issuer| issuer.description.id == *id));
+        let mut due = Vec::new();
+        for issuer in &trusted.issuers {
+            for key_type in &self.key_types {
+                let is_due = match live.get(&(issuer.description.id.clone(), *key_type)) {
+                    Some(live) => live.replace_at <= now || !live.current.is_valid(now),
+                    None => true,
+                };
+                if is_due && issuer.description.not_after > now {
+                    due.push((issuer.description.clone(), *key_type));
+                }
+            }
+        }
+        due
+    }
+
+    /// Gives the responder an issuer's signers: of each kind the newest, in the configured order, then those before.
+    fn put_in_use(&self, node: &Node, issuer: &str) -> Result<(), NodeError> {
+        let live = self.lock();
+        let of = |key_type: &KeyType| live.get(&(issuer.to_owned(), *key_type));
+        let newest = self.key_types.iter().filter_map(of).map(|live| live.current.clone());
+        let before = self.key_types.iter().filter_map(of).filter_map(|live| live.before.clone());
+        Ok(node.responder.set_signers(issuer, newest.chain(before).collect())?)
+    }
+
+    /// Makes a key, has it certified, and takes it into use.
+    async fn replace(
+        &self,
+        node: &Arc<Node>,
+        connection: &mut Connection,
+        issuer: &IssuerDescription,
+        key_type: KeyType,
+    ) -> Result<(), Refused> {
+        let slot = (issuer.id.clone(), key_type);
+        let after = self.lock().get(&slot).map_or(0, |live| live.generation);
+        let (made, request) = {
+            let (node, issuer) = (Arc::clone(node), issuer.id.clone());
+            blocking(move || {
+                let made = node.signers.keys.make(&issuer, key_type, after)?;
+                let request = request(made.key.as_ref())?;
+                Ok((made, request))
+            })
+            .await?
+        };
+        let wanted = SignerRequest { issuer: issuer.id.clone(), request: request.into() };
+        let reply: SignerReply = connection.post(feed::SIGNERS, &wanted).await?;
+        let (node, issuer) = (Arc::clone(node), issuer.clone());
+        let taken = blocking(move || node.signers.take(&node, &issuer, key_type, made, &reply));
+        Ok(taken.await?)
+    }
+
+    fn take(
+        &self,
+        node: &Node,
+        issuer: &IssuerDescription,
+        key_type: KeyType,
+        made: Made,
+        reply: &SignerReply,
+    ) -> Result<(), NodeError> {
+        let certificate = reply.certificate.0.clone();
+        let Made { key, generation } = made;
+        let signer: Arc<dyn Signer> = key;
+        let signer = IssuerSigner::delegate(signer, certificate.clone(), issuer, self.keys.is_blocking())?;
+        let half = half_of(signer.not_before(), signer.not_after());
+        let replace_at = reply.replace_at.parse().map_or(half, |at: Timestamp| at.min(half));
+        if !signer.is_valid(node.now()) {
+            tracing::warn!(
+                issuer = issuer.id, from = %signer.not_before(),
+                "the new OCSP signer is not valid yet: compare this machine's clock with the CA's"
+            );
+        }
+        self.keys.keep(&issuer.id, key_type, generation, &certificate)?;
+        let until = signer.not_after();
+        {
+            let mut live = self.lock();
+            let slot = (issuer.id.clone(), key_type);
+            let before = live.remove(&slot).map(|live| live.current);
+            live.insert(slot, Live { current: signer, before, replace_at, generation });
+        }
+        self.put_in_use(node, &issuer.id)?;
+        tracing::info!(issuer = issuer.id, %key_type, %until, "a new OCSP signer is in use");
+        // One generation stays for answers that are being signed, and for a restart.
+        if let Err(error) = self.keys.forget_before(&issuer.id, key_type, generation.saturating_sub(1)) {
+            tracing::warn!(issuer = issuer.id, %error, "an old OCSP signer's key could not be destroyed");
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Slot, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps every issuer with a signer until `stop`.
+pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+    let times = &node.config.times;
+    let mut backoff = Backoff::new(times.reconnect, times.reconnect_longest);
+    let mut connection: Option<Connection> = None;
+    // What was refused waits for itself, so that the others need not.
+    let mut not_before: HashMap<Slot, Instant> = HashMap::new();
+    loop {
+        let mut pause = LOOK;
+        let due = node.signers.due(&node, node.now());
+        for (issuer, key_type) in due {
+            let slot = (issuer.id.clone(), key_type);
+            if not_before.get(&slot).is_some_and(|at| Instant::now() < *at) {
+                continue;
+            }
+            let replaced = tokio::select! {
+                replaced = replace(&node, &mut connection, &issuer, key_type) => replaced,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Err(Refused { error, retry_after }) = replaced else {
+                not_before.remove(&slot);
+                backoff.reset();
+                continue;
+            };
+            if error.problem().is_some() {
+                let wait = retry_after.unwrap_or(times.reconnect_longest);
+                tracing::warn!(issuer = issuer.id, %error, ?wait, "the CA does not certify an OCSP signer");
+                not_before.insert(slot, Instant::now() + wait);
+                continue;
+            }
+            tracing::debug!(issuer = issuer.id, %error, "an OCSP signer could not be replaced yet");
+            connection = None;
+            pause = backoff.next();
+            break;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = node.issuers_changed.notified() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn replace(
+    node: &Arc<Node>,
+    slot: &mut Option<Connection>,
+    issuer: &IssuerDescription,
+    key_type: KeyType,
+) -> Result<(), Refused> {
+    let mut connection = match slot.take().filter(Connection::is_open) {
+        Some(connection) => connection,
+        None => node.server.connect(node.identity.config()?).await?,
+    };
+    let replaced = node.signers.replace(node, &mut connection, issuer, key_type).await;
+    // A refusal says nothing against the connection.
+    if replaced.as_ref().map_or_else(|refused| refused.error.problem().is_some(), |()| true) {
+        *slot = Some(connection);
+    }
+    replaced
+}

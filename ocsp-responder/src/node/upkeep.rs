@@ -1,0 +1,158 @@
+//! What has to be done again and again: to say when an issuer's statuses become stale or are withheld, to renew the client
+//! certificate, to keep replica and memory small.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::responders::{self, ResponderRenewalReply, ResponderRenewalRequest};
+use hsm::MemoryKey;
+use pki::{KeyType, Timestamp};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::identity::{Credentials, request};
+use super::link::blocking;
+use super::{Node, NodeError};
+use crate::Freshness;
+
+const TICK: Duration = Duration::from_secs(1);
+/// How often the last producedAt is kept while no heartbeat does it.
+const PRODUCED_AT: Duration = Duration::from_secs(5);
+/// How often certificates that ended are forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
+/// How often a renewal is tried.
+const RENEW: Duration = Duration::from_secs(600);
+/// The last part of the client certificate's life, in which it is renewed: this, or a third of its life if that is less.
+const RENEWAL_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What was said last of an issuer.
+type Said = BTreeMap<String, (Freshness, bool)>;
+
+/// Does all that until `stop`.
+pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = Said::new();
+    let begun = Instant::now();
+    let (mut produced_at, mut forget, mut renew) = (begun, begun + FORGET, begun);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let now = node.now();
+        say(&node, &mut said, now);
+        if produced_at <= Instant::now() {
+            produced_at = Instant::now() + PRODUCED_AT;
+            keep_produced_at(&node).await;
+        }
+        let is_hour = forget <= Instant::now();
+        if is_hour {
+            forget = Instant::now() + FORGET;
+        }
+        if is_hour || node.replica.compaction_is_due() {
+            tidy(&node, now).await;
+        }
+        if renew <= Instant::now() && is_due(node.identity.validity(), now) {
+            renew = Instant::now() + RENEW;
+            if let Err(error) = renew_certificate(&node).await {
+                tracing::warn!(%error, "this responder's client certificate could not be renewed; it is tried again");
+            }
+        }
+    }
+}
+
+/// Says what has changed, once.
+fn say(node: &Node, said: &mut Said, now: Timestamp) {
+    let states = node.responder.state(now);
+    said.retain(|id, _| states.iter().any(|state| state.id == *id));
+    for state in states {
+        let issuer = &state.id;
+        let (freshness, has_signer) = (state.freshness, state.signer_not_after.is_some());
+        let before = said.insert(issuer.clone(), (freshness, has_signer));
+        if before.is_none_or(|(before, _)| before != freshness) {
+            let as_of = node.responder.replica().as_of().filter(|as_of| *as_of > Timestamp::EPOCH);
+            let as_of = as_of.map_or_else(|| "never".to_owned(), |as_of| as_of.to_string());
+            match freshness {
+                Freshness::Fresh => tracing::info!(issuer, as_of, "statuses are fresh"),
+                Freshness::Stale => tracing::warn!(issuer, as_of, "statuses are stale; answers are still given"),
+                Freshness::Withheld => tracing::error!(issuer, as_of, "statuses are too old; answers are withheld"),
+            }
+        }
+        match (before.is_none_or(|(_, before)| before), has_signer) {
+            (true, false) => tracing::warn!(issuer, "nobody can sign for this issuer; answers are tryLater"),
+            (false, true) => tracing::info!(issuer, "there is a signer for this issuer"),
+            _ => {}
+        }
+    }
+}
+
+async fn keep_produced_at(node: &Arc<Node>) {
+    let Some(last) = node.responder.last_produced_at() else { return };
+    let node = Arc::clone(node);
+    let kept = blocking(move || Ok(node.replica.note_produced_at(last)?)).await;
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the time of the last answer could not be kept");
+    }
+}
+
+/// Forgets certificates that ended, in memory and on disk.
+async fn tidy(node: &Arc<Node>, now: Timestamp) {
+    let node = Arc::clone(node);
+    let tidied = blocking(move || {
+        let forgotten = node.responder.forget_expired(now);
+        // Of which nobody knows how long they are to be kept, none is left out.
+        let retention = node.issuers.load().as_ref().map(|issuers| issuers.retention());
+        let ended_before = retention.map_or(Timestamp::EPOCH, |retention| now.minus(retention));
+        if node.replica.is_kept() && (forgotten > 0 || node.replica.compaction_is_due()) {
+            node.replica.compact(ended_before)?;
+            tracing::info!(forgotten, "the replica on disk was made anew");
+        }
+        Ok(())
+    });
+    if let Err(error) = tidied.await {
+        tracing::warn!(%error, "the replica on disk could not be made smaller; the one before goes on");
+    }
+}
+
+/// Whether a certificate with this life is to be renewed.
+fn is_due((not_before, not_after): (Timestamp, Timestamp), now: Timestamp) -> bool {
+    let window = RENEWAL_WINDOW.min(not_after.since(not_before) / 3);
+    now >= not_after.minus(window)
+}
+
+/// Makes a new key, has it certified, and shows it from now on.
+async fn renew_certificate(node: &Arc<Node>) -> Result<(), NodeError> {
+    let (key, request) = blocking(|| {
+        let key = MemoryKey::generate(KeyType::P256)?;
+        let request = request(&key)?;
+        Ok((key, request))
+    })
+    .await?;
+    let mut connection = node.server.connect(node.identity.config()?).await?;
+    let wanted = ResponderRenewalRequest { request: request.into() };
+    let reply: ResponderRenewalReply = connection.post(responders::CERTIFICATE, &wanted).await?;
+    let above = reply.chain.into_iter().map(|one| one.0).collect();
+    let credentials = Credentials::new(key, reply.certificate.0, above)?;
+    let renewing = Arc::clone(node);
+    blocking(move || renewing.identity.renew(credentials)).await?;
+    let (_, until) = node.identity.validity();
+    tracing::info!(%until, "this responder has a new client certificate");
+    node.rejoin.notify_one();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_certificate_is_renewed_in_its_last_month_or_its_last_third() {
+        let days = |days: u64| Timestamp::EPOCH.plus(Duration::from_secs(days * 24 * 3600));
+        let year = (days(0), days(365));
+        assert!(!is_due(year, days(334)) && is_due(year, days(335)) && is_due(year, days(400)));
+        let week = (days(0), days(6));
+        assert!(!is_due(week, days(3)) && is_due(week, days(4)));
+    }
+}
