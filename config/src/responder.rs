@@ -60,7 +60,8 @@ section! {
         silence: String = "4s".to_owned(),
         reconnect: String = "200ms".to_owned(),
         reconnect_longest: String = "10s".to_owned(),
-        request: String = "30s".to_owned(),
+        request: String = "10s".to_owned(),
+        answer_unread: String = "30s".to_owned(),
         shutdown: String = "10s".to_owned(),
     }
 }
@@ -68,7 +69,7 @@ section! {
 section! {
     RawResponderLimits {
         connections: i64 = 1_024,
-        connections_per_address: i64 = 0,
+        connections_per_address: i64 = 256,
         header_bytes: i64 = 16_384,
         ocsp_request_bytes: i64 = 4_096,
         ocsp_requests_per_message: i64 = 8,
@@ -153,8 +154,10 @@ pub struct ResponderTimes {
     pub reconnect: Duration,
     /// The longest pause before connecting again.
     pub reconnect_longest: Duration,
-    /// How long one HTTP request may take, from its first octet to its answer.
+    /// How long a request may take to arrive, and how long a connection may be silent before it.
     pub request: Duration,
+    /// How long a client may take nothing of its answer.
+    pub answer_unread: Duration,
     /// How long requests in flight have to finish when the responder stops.
     pub shutdown: Duration,
 }
@@ -165,7 +168,7 @@ pub struct ResponderTimes {
 pub struct ResponderLimits {
     /// Connections open at one time, at each door.
     pub connections: usize,
-    /// Connections open at one time from one address; 0 is no limit.
+    /// Connections open at one time from one address (for IPv6: one /64); 0 is no limit.
     pub connections_per_address: usize,
     /// Octets in the head of an HTTP request.
     pub header_bytes: usize,
@@ -275,6 +278,7 @@ impl ResponderTimes {
             reconnect: document.duration("times.reconnect", &raw.reconnect)?,
             reconnect_longest: document.duration("times.reconnect_longest", &raw.reconnect_longest)?,
             request: document.duration("times.request", &raw.request)?,
+            answer_unread: document.duration("times.answer_unread", &raw.answer_unread)?,
             shutdown: document.duration("times.shutdown", &raw.shutdown)?,
         };
         if times.reconnect > times.reconnect_longest {

@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::door::DoorCounts;
 use crate::{Freshness, Responder};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -103,4 +104,21 @@ pub fn register(registry: &mut Registry, responder: &Responder, now: Timestamp) 
         gauge(i64::from(counted.clock_behind.get())),
     );
     registry.register("ocsp_answers", "OCSP answers and events, by kind", answers);
+}
+
+/// Puts what the door of a responder counts into a registry that is read once.
+pub fn register_door(registry: &mut Registry, counts: &DoorCounts) {
+    let open = i64::try_from(counts.open.get()).unwrap_or(i64::MAX);
+    registry.register("ocsp_connections_open", "Connections to the public door that are open", gauge(open));
+    let connections: Family<KindLabel, Counter> = Family::default();
+    for (kind, counter) in [
+        ("accepted", &counts.accepted),
+        ("made_room", &counts.made_room),
+        ("turned_away", &counts.turned_away),
+        ("too_slow", &counts.too_slow),
+        ("unread", &counts.unread),
+    ] {
+        connections.get_or_create(&KindLabel { kind }).inc_by(counter.get());
+    }
+    registry.register("ocsp_connections", "Connections to the public door, by what became of them", connections);
 }

@@ -43,6 +43,7 @@ use self::keys::Keys;
 use self::link::blocking;
 use self::replica_dir::{Reading, ReplicaDir, ReplicaSteps};
 use self::signers::Signers;
+use crate::door::DoorCounts;
 use crate::http::Clock;
 use crate::{Responder, ResponderOptions};
 
@@ -59,6 +60,8 @@ pub struct Node {
     replica: ReplicaDir,
     signers: Signers,
     feed: FeedState,
+    /// What the public door counts.
+    door: Arc<DoorCounts>,
     issuers: ArcSwapOption<TrustedIssuers>,
     /// Held while the list of issuers is exchanged.
     exchange: Mutex<()>,
@@ -111,6 +114,7 @@ impl Node {
             responder: Arc::new(Responder::new(options)),
             replica,
             feed: FeedState::default(),
+            door: Arc::default(),
             issuers: ArcSwapOption::empty(),
             exchange: Mutex::default(),
             issuers_changed: Notify::new(),

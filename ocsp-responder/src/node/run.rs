@@ -75,7 +75,9 @@ impl Opened {
         let limits = DoorLimits {
             connections: config.limits.connections,
             header_bytes: config.limits.header_bytes,
-            head: config.times.request,
+            connections_per_address: config.limits.connections_per_address,
+            request: config.times.request,
+            unread: config.times.answer_unread,
             shutdown: config.times.shutdown,
         };
         let ocsp = HttpState::new(Arc::clone(&node.responder), Arc::clone(&node.clock), HttpOptions::default());
@@ -90,8 +92,13 @@ impl Opened {
             |listener: &TcpListener| listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string());
         tracing::info!(public = addresses(&public), metrics = addresses(&operations), "the doors are open");
         tokio::join!(
-            serve_door("public", public, public_service, limits, stop.clone()),
-            serve_door("operations", operations, operations_service, limits, stop.clone()),
+            serve_door(
+                Door::new("public", limits).counted_by(Arc::clone(&node.door)),
+                public,
+                public_service,
+                stop.clone()
+            ),
+            serve_door(Door::new("operations", limits), operations, operations_service, stop.clone()),
         );
         for task in tasks {
             if let Err(error) = task.await {
@@ -111,13 +118,8 @@ impl Opened {
     }
 }
 
-async fn serve_door<S, B>(
-    name: &'static str,
-    listener: TcpListener,
-    service: S,
-    limits: DoorLimits,
-    stop: watch::Receiver<bool>,
-) where
+async fn serve_door<S, B>(door: Door, listener: TcpListener, service: S, stop: watch::Receiver<bool>)
+where
     S: Service<Request<RequestBody>, Response = Response<B>, Future: Send, Error: Into<BoxError>>
         + Clone
         + Send
@@ -132,7 +134,7 @@ async fn serve_door<S, B>(
             Some((stream, service))
         }))
     };
-    Door::new(name, limits).serve(accept, stop).await;
+    door.serve(accept, stop).await;
 }
 
 /// Runs a responder until SIGTERM or SIGINT.
