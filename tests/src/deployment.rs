@@ -95,7 +95,7 @@ impl std::ops::Deref for Deployment {
     }
 }
 
-fn replaced(text: &str, changes: &[(&str, &str)]) -> String {
+pub(crate) fn replaced(text: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(text.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from:?} is not in the shipped file");
         text.replace(from, to)

@@ -12,8 +12,10 @@ pub mod home;
 pub mod http;
 pub mod openssl;
 pub mod pkilint;
+pub mod program;
 pub mod published;
 pub mod request;
+pub mod responder;
 pub mod rotations;
 
 pub use card::PaperCard;
@@ -23,6 +25,7 @@ pub use desk::{Operator, RaSession, Station, World};
 pub use gate::Gate;
 pub use home::{Home, at_home, isolated};
 pub use http::{Ask, Door, Reply};
+pub use responder::RemoteResponder;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

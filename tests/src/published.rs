@@ -7,10 +7,13 @@ use api::admin::CrlReply;
 use pki::SerialNumber;
 use pki::certificate::ParsedCertificate;
 use pki::crl::ParsedCrl;
-use pki::ocsp::{CertStatus, Expected, HashAlgorithm, IssuerHashes, VerifiedStatus, build_request, verify_response};
+use pki::ocsp::{
+    CertStatus, Expected, HashAlgorithm, IssuerHashes, ResponseError, VerifiedStatus, build_request, verify_response,
+};
 use server::clock::Clock;
 
-use crate::{Ask, Deployment, eventually};
+use crate::deployment::Site;
+use crate::{Ask, Deployment, Door, eventually};
 
 impl Deployment {
     /// What OCSP says of a certificate, asked over HTTP with a nonce, and verified.
@@ -58,33 +61,13 @@ impl Deployment {
     }
 
     async fn ask_ocsp(&self, certificate: &[u8], nonce: Option<&[u8]>) -> VerifiedStatus {
-        let certificate = ParsedCertificate::from_der(certificate).expect("a certificate");
-        let id = issuer_id(&certificate);
-        let issuer = ParsedCertificate::from_der(&self.issuer(&id)).expect("a CA certificate");
-        certificate.verify_signed_by(issuer.public_key()).expect("the issuer's signature");
-        self.ask_ocsp_of(&id, certificate.serial(), nonce).await
+        let answer = self.ask_ocsp_at(&self.public(), certificate, nonce).await;
+        answer.expect("an answer that can be relied upon")
     }
 
     async fn ask_ocsp_of(&self, issuer: &str, serial: SerialNumber, nonce: Option<&[u8]>) -> VerifiedStatus {
-        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
-        let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
-        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
-        let request = build_request(&[&cert_id], nonce).expect("an OCSP request");
-        let body = self.post_ocsp(request).await;
-        let expected = Expected {
-            cert_id: &cert_id,
-            issuer_subject_der: issuer.subject_der(),
-            issuer_key: issuer.public_key(),
-            nonce,
-            now: self.clock.now(),
-            max_clock_skew: Duration::ZERO,
-        };
-        verify_response(&body, &expected).expect("an answer that can be relied upon")
-    }
-
-    async fn post_ocsp(&self, request: Vec<u8>) -> Vec<u8> {
-        let ask = Ask::post("/ocsp").header("content-type", "application/ocsp-request").body(request);
-        self.public().send(ask).await.expect(200).body.to_vec()
+        let answer = self.ask_ocsp_of_at(&self.public(), issuer, serial, nonce).await;
+        answer.expect("an answer that can be relied upon")
     }
 
     /// The whole `OCSPResponse` about a serial number, as it comes over HTTP.
@@ -92,10 +75,7 @@ impl Deployment {
     /// # Panics
     /// When there is none.
     pub async fn ocsp_response(&self, issuer: &str, serial: SerialNumber, nonce: Option<&[u8]>) -> Vec<u8> {
-        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
-        let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
-        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
-        self.post_ocsp(build_request(&[&cert_id], nonce).expect("an OCSP request")).await
+        self.ocsp_response_at(&self.public(), issuer, serial, nonce).await
     }
 
     /// Makes all CRLs anew.
@@ -123,6 +103,78 @@ impl Deployment {
         let ca = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
         crl.verify_signed_by(ca.public_key()).expect("the CA's signature");
         crl
+    }
+}
+
+/// The same at any responder: the one inside the service, or another.
+impl Site {
+    /// What a responder says of a certificate, asked with a nonce, and verified.
+    ///
+    /// # Panics
+    /// When there is no answer that can be relied upon.
+    pub async fn ocsp_at(&self, responder: &Door, certificate: &[u8]) -> CertStatus {
+        let answer = self.ask_ocsp_at(responder, certificate, Some(&[7; 32])).await;
+        answer.expect("an answer that can be relied upon").status
+    }
+
+    /// What a responder says of a certificate.
+    ///
+    /// # Errors
+    /// Why the answer is not to be relied upon; that it has none, too.
+    ///
+    /// # Panics
+    /// When there is no answer at all.
+    pub async fn ask_ocsp_at(
+        &self,
+        responder: &Door,
+        certificate: &[u8],
+        nonce: Option<&[u8]>,
+    ) -> Result<VerifiedStatus, ResponseError> {
+        let certificate = ParsedCertificate::from_der(certificate).expect("a certificate");
+        let id = issuer_id(&certificate);
+        let issuer = ParsedCertificate::from_der(&self.issuer(&id)).expect("a CA certificate");
+        certificate.verify_signed_by(issuer.public_key()).expect("the issuer's signature");
+        self.ask_ocsp_of_at(responder, &id, certificate.serial(), nonce).await
+    }
+
+    async fn ask_ocsp_of_at(
+        &self,
+        responder: &Door,
+        issuer: &str,
+        serial: SerialNumber,
+        nonce: Option<&[u8]>,
+    ) -> Result<VerifiedStatus, ResponseError> {
+        let body = self.ocsp_response_at(responder, issuer, serial, nonce).await;
+        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
+        let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
+        let expected = Expected {
+            cert_id: &hashes.cert_id(HashAlgorithm::Sha256, serial),
+            issuer_subject_der: issuer.subject_der(),
+            issuer_key: issuer.public_key(),
+            nonce,
+            now: self.clock.now(),
+            max_clock_skew: Duration::ZERO,
+        };
+        verify_response(&body, &expected)
+    }
+
+    /// The whole `OCSPResponse` of a responder about a serial number, as it comes over HTTP.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn ocsp_response_at(
+        &self,
+        responder: &Door,
+        issuer: &str,
+        serial: SerialNumber,
+        nonce: Option<&[u8]>,
+    ) -> Vec<u8> {
+        let issuer = ParsedCertificate::from_der(&self.issuer(issuer)).expect("a CA certificate");
+        let hashes = IssuerHashes::new(issuer.subject_der(), issuer.public_key());
+        let cert_id = hashes.cert_id(HashAlgorithm::Sha256, serial);
+        let request = build_request(&[&cert_id], nonce).expect("an OCSP request");
+        let ask = Ask::post("/ocsp").header("content-type", "application/ocsp-request").body(request);
+        responder.send(ask).await.expect(200).body.to_vec()
     }
 }
 
