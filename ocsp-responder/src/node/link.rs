@@ -311,7 +311,7 @@ impl Follower<'_> {
                 settle(node.replica.take_entries(entries, &node.responder))?;
             }
             if let Some((position, as_of)) = portion.heartbeat {
-                settle(node.replica.take_heartbeat(position, as_of, &node.responder))?;
+                settle(node.replica.take_heartbeat(position, as_of, node.now(), &node.responder))?;
             }
             Ok(kept && node.replica.is_kept())
         })
