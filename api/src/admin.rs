@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::responders::ResponderView;
+
 /// A code for a station.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +149,9 @@ pub struct StatusReply {
     pub issuers: Vec<IssuerStatus>,
     /// Each key, certificate, CRL and PIN.
     pub keys: Vec<KeyStatus>,
+    /// The OCSP responders: that inside the service, and those that are enrolled.
+    #[serde(default)]
+    pub responders: Vec<ResponderView>,
     /// The version of the certificate profiles.
     pub profiles_version: String,
     /// The version of the policy.

@@ -40,7 +40,7 @@ pub struct AuditRecord {
     pub ticket: Option<String>,
 }
 
-/// Who acted: a person with a card at a station, a station by itself, somebody on the server's own machine, or the
+/// Who acted: a person with a card at a station, a station or a responder by itself, somebody on the server's own machine, or the
 /// service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -53,6 +53,9 @@ pub struct Actor {
     /// The station that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub station: Option<String>,
+    /// The OCSP responder that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub responder: Option<String>,
     /// Somebody on the server's own machine: the account, and the names that were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<String>,
@@ -68,9 +71,13 @@ impl Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        for (name, value) in
-            [("person", &self.person), ("card", &self.card), ("station", &self.station), ("local", &self.local)]
-        {
+        for (name, value) in [
+            ("person", &self.person),
+            ("card", &self.card),
+            ("station", &self.station),
+            ("responder", &self.responder),
+            ("local", &self.local),
+        ] {
             if let Some(value) = value {
                 parts.push(format!("{name} {value}"));
             }

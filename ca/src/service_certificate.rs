@@ -78,7 +78,7 @@ fn tls_holder() -> Holder {
     Holder::Service { name: "tls".to_owned() }
 }
 
-/// Certifies an OCSP signer of one issuing CA, by that CA itself (RFC 6960 4.2.2.2).
+/// Certifies an OCSP signer of one issuing CA, by that CA itself (RFC 6960 4.2.2.2), for the responder inside the service.
 ///
 /// # Errors
 /// When the profile does not permit it, the token does not sign, or the store fails.
@@ -91,18 +91,57 @@ pub fn issue_ocsp_signer(
     now: Timestamp,
     random: &dyn SecureRandom,
 ) -> Result<CertificateRecord, Error> {
-    let subject = SubjectFields { common_name: Some(format!("OCSP signer of {issuer}")), ..SubjectFields::default() };
+    let signer = OcspSigner { issuer, responder: None, key, ignored: BTreeSet::new(), life };
+    let reservation = reserve_ocsp_signer(authority, store, signer, now, random)?;
+    issue(authority, store, reservation, now)
+}
+
+/// An OCSP signer that is wanted.
+#[derive(Debug)]
+pub struct OcspSigner<'a> {
+    /// The issuer's id.
+    pub issuer: &'a str,
+    /// The name of the responder that has the key; none for the one inside the service.
+    pub responder: Option<&'a str>,
+    /// The key.
+    pub key: &'a PublicKey,
+    /// What the request asked for and does not get.
+    pub ignored: BTreeSet<String>,
+    /// How long it is to live, at most as long as the profile permits.
+    pub life: Duration,
+}
+
+/// Takes a serial number for an OCSP signer of one issuing CA, to be signed by that CA itself (RFC 6960 4.2.2.2). The
+/// certificate names the responder, so that each can be told apart in what it signs.
+///
+/// # Errors
+/// When the key may not be used, or the profile does not permit the certificate.
+// conformance: O12
+pub fn reserve_ocsp_signer(
+    authority: &Authority,
+    store: &dyn Store,
+    signer: OcspSigner<'_>,
+    now: Timestamp,
+    random: &dyn SecureRandom,
+) -> Result<Reservation, Error> {
+    let OcspSigner { issuer, responder, key, ignored, life } = signer;
+    let (name, common_name) = match responder {
+        None => (format!("ocsp:{issuer}"), format!("OCSP signer of {issuer}")),
+        Some(responder) => (format!("ocsp:{issuer}:{responder}"), format!("OCSP signer of {issuer} at {responder}")),
+    };
+    // A common name has at most 64 characters (RFC 5280, ub-common-name); the holder is recorded whole.
+    let common_name = common_name.chars().take(64).collect();
+    let subject = SubjectFields { common_name: Some(common_name), ..SubjectFields::default() };
     let order = Order {
         profile: OCSP_SIGNER_PROFILE,
         subject: &subject,
         key,
-        ignored: BTreeSet::new(),
-        holder: Holder::Service { name: format!("ocsp:{issuer}") },
+        ignored,
+        holder: Holder::Service { name },
         jitter: 0.0,
         life: Some(life),
     };
-    let reservation = authority.reserve_with(store, authority.issuer(issuer)?, order, now, random)?;
-    issue(authority, store, reservation, now)
+    authority.reserve_with(store, authority.issuer(issuer)?, order, now, random)
 }
 
 fn issue(

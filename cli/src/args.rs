@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod ca;
 mod profile;
+mod responder;
 
 pub(crate) use ca::{CaCommand, CompromisedCommand, KeyCommand, ProbeCommand, RootCommand, RotateArgs, RotateCommand};
 pub(crate) use profile::{PreviewArgs, ProfileCommand};
+pub(crate) use responder::ResponderCommand;
 
 /// A certificate authority and card-credential service.
 ///
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     /// Registration stations.
     #[command(subcommand)]
     Station(StationCommand),
+    /// OCSP responders that follow the status feed from elsewhere.
+    #[command(subcommand)]
+    Responder(ResponderCommand),
     /// People, at a station.
     #[command(subcommand)]
     Person(PersonCommand),

@@ -37,6 +37,8 @@ times! {
     renewal_window = "90d",
     /// The last part of a station certificate's life, in which the station renews it.
     station_renewal_window = "30d",
+    /// The last part of a responder's client certificate's life, in which the responder renews it.
+    responder_renewal_window = "30d",
     /// The last part of the service certificate's life, in which the service renews it.
     service_renewal_window = "30d",
     /// The last part of an OCSP signer's life, in which its successor takes over.

@@ -59,6 +59,28 @@ pub struct SnapshotPlace {
     pub mark: [u8; 32],
 }
 
+impl SnapshotPlace {
+    /// Reads the place from the beginning of a snapshot's file. Whether the rest is whole is not looked at.
+    ///
+    /// # Errors
+    /// The reader's; of the kind `InvalidData` when it is no snapshot.
+    pub fn read(file: &mut dyn io::Read) -> io::Result<Self> {
+        let mut head = [0; HEAD];
+        file.read_exact(&mut head)?;
+        if !head.starts_with(MAGIC) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, SnapshotError::Format));
+        }
+        let mut cursor = Cursor { bytes: &head, at: MAGIC.len() };
+        SnapshotPlace::take(&mut cursor).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn take(head: &mut Cursor<'_>) -> Result<Self, SnapshotError> {
+        let position =
+            FeedPosition { epoch: u64::from_be_bytes(head.take()?), sequence: u64::from_be_bytes(head.take()?) };
+        Ok(SnapshotPlace { position, mark: head.take()? })
+    }
+}
+
 /// Writes a snapshot, entry by entry.
 #[derive(Debug)]
 pub struct SnapshotWriter<W> {
@@ -165,10 +187,7 @@ impl<'a> Snapshot<'a> {
         if *digest != <[u8; 32]>::from(Sha256::digest(body)) {
             return Err(SnapshotError::Digest);
         }
-        let mut head = Cursor { bytes: body, at: 8 };
-        let position =
-            FeedPosition { epoch: u64::from_be_bytes(head.take()?), sequence: u64::from_be_bytes(head.take()?) };
-        let place = SnapshotPlace { position, mark: head.take()? };
+        let place = SnapshotPlace::take(&mut Cursor { bytes: body, at: MAGIC.len() })?;
         let end = body.len() - 9;
         let count = u64::from_be_bytes(Cursor { bytes: body, at: end + 1 }.take()?);
         // Room is made for so many: no more than there are octets for.

@@ -88,6 +88,18 @@ pub enum Error {
         /// From when on they can be renewed.
         from: Timestamp,
     },
+    /// A machine's certificate cannot be renewed yet.
+    #[error("the certificate of {kind} {id} ends at {not_after}; it can be renewed from {from} on")]
+    TooEarly {
+        /// `responder`, …
+        kind: &'static str,
+        /// Its name.
+        id: String,
+        /// When the certificate ends.
+        not_after: Timestamp,
+        /// From when on it can be renewed.
+        from: Timestamp,
+    },
     /// Expired certificates cannot be renewed.
     #[error("the certificates of card {card} ended at {not_after}: the card must be repaired by the RA")]
     Expired {
@@ -106,8 +118,8 @@ pub enum Error {
     },
     /// An enrolment code that does not exist, is used up, or has run out: one answer for all.
     #[error(
-        "the enrolment code is not known, was used already, or has run out: ask for a new one: `cardinal station enrol` or `cardinal \
-         operator enrol` on the service's machine"
+        "the enrolment code is not known, was used already, or has run out: ask for a new one: `cardinal station enrol`, `cardinal \
+         operator enrol` or `cardinal responder enrol` on the service's machine"
     )]
     CodeRefused,
     /// Too many codes are open.

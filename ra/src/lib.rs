@@ -1,4 +1,5 @@
-//! The registration authority: people, organisations, roles, cards, stations, sessions, and the issuance of a card's
+//! The registration authority: people, organisations, roles, cards, stations, responders, sessions, and the
+//! issuance of a card's
 //! certificate pair.
 //!
 //! The domain as plain functions: they read the store, take a command and `now`, and return a batch that the caller
@@ -7,6 +8,8 @@
 
 pub mod card;
 pub mod card_status;
+pub mod certification;
+pub mod code;
 pub mod enrolment;
 pub mod error;
 pub mod identifiers;
@@ -14,6 +17,7 @@ pub mod issuance;
 pub mod organisation;
 pub mod person;
 pub mod policy;
+pub mod responder;
 pub mod session;
 
 pub use error::Error;

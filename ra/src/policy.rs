@@ -292,7 +292,7 @@ impl Operator {
             person: Some(self.person.to_string()),
             card: self.card.clone(),
             station: Some(self.station.clone()),
-            local: None,
+            ..Actor::default()
         }
     }
 }

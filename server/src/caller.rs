@@ -1,5 +1,5 @@
-//! Who calls: a station by its TLS certificate, an operator by a session; and the authorised request, which is the only
-//! way to the domain.
+//! Who calls: a station or a responder by its TLS certificate, an operator by a session; and the authorised request, which
+//! is the only way to the domain.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,10 +11,12 @@ use bytes::Bytes;
 use ca::certificate::{self, CertificateId, CertificateRecord, CertificateState, Holder};
 use data_encoding::BASE64URL_NOPAD;
 use http::request::Parts;
+use pki::Timestamp;
 use pki::certificate::ParsedCertificate;
 use ra::policy::operation::Operation;
 use ra::policy::{self, On, Operator, Permit};
-use ra::{enrolment, session};
+use ra::responder::Standing;
+use ra::{enrolment, responder, session};
 use store::Store;
 
 use crate::failure::Failure;
@@ -60,33 +62,62 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub struct StationIdentity(pub String);
 
+/// A responder whose certificate was good when this request came in.
+#[derive(Clone, Debug)]
+pub struct ResponderIdentity {
+    /// Its name.
+    pub name: String,
+    /// Its certificate.
+    pub certificate: CertificateId,
+    /// When that ends.
+    pub not_after: Timestamp,
+}
+
 /// Lets stations through. The status of a client certificate is looked at for every request, not once per connection.
-pub async fn require_station(State(service): State<Arc<Service>>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<PeerCertificate>().and_then(|peer| peer.0.clone());
-    let station = match peer {
-        None => Err(Failure::new(
-            401,
-            "client-certificate",
-            "A client certificate is needed",
-            "this door is for enrolled stations: enrol with a code from `cardinal station enrol`, then connect with the \
-             station's certificate",
-        )),
-        Some(peer) => service.run(move |service| station(service, &peer)).await,
+pub async fn require_station(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let how = "this door is for enrolled stations: enrol with a code from `cardinal station enrol`, then connect with the \
+               station's certificate";
+    require(service, request, next, how, station_of).await
+}
+
+/// Lets responders through, likewise.
+pub async fn require_responder(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let how = "these calls are for enrolled responders: enrol with a code from `cardinal responder enrol`, then connect \
+               with the responder's certificate";
+    require(service, request, next, how, responder_of).await
+}
+
+async fn require<I: Clone + Send + Sync + 'static>(
+    service: Arc<Service>,
+    mut request: Request,
+    next: Next,
+    how: &str,
+    identify: fn(&Service, &PeerCertificate) -> Result<I, Failure>,
+) -> Response {
+    let peer = request.extensions().get::<PeerCertificate>().filter(|peer| peer.0.is_some()).cloned();
+    let identity = match peer {
+        None => Err(Failure::new(401, "client-certificate", "A client certificate is needed", how)),
+        Some(peer) => service.run(move |service| identify(service, &peer)).await,
     };
-    match station {
-        Ok(station) => {
-            request.extensions_mut().insert(station);
+    match identity {
+        Ok(identity) => {
+            request.extensions_mut().insert(identity);
             next.run(request).await
         }
         Err(failure) => failure.into_response(),
     }
 }
 
-fn station(service: &Service, peer: &Peer) -> Result<StationIdentity, Failure> {
-    let refuse = |status: u16, detail: &str| {
-        Failure::new(status, "client-certificate", "The client certificate is not accepted", detail)
-    };
+fn refuse(status: u16, detail: &str) -> Failure {
+    Failure::new(status, "client-certificate", "The client certificate is not accepted", detail)
+}
+
+/// The record of the client's certificate, if that is good.
+fn usable(service: &Service, peer: &PeerCertificate) -> Result<CertificateRecord, Failure> {
     let store = service.store.as_ref();
+    let Some(peer) = &peer.0 else {
+        return Err(refuse(401, "there is no client certificate"));
+    };
     let Some(shown) = &peer.parsed else {
         return Err(refuse(401, "the client certificate cannot be read"));
     };
@@ -102,12 +133,54 @@ fn station(service: &Service, peer: &Peer) -> Result<StationIdentity, Failure> {
         CertificateState::OnHold { .. } => return Err(refuse(401, "the client certificate is on hold")),
         _ => return Err(refuse(401, "the client certificate is revoked or was never confirmed")),
     }
+    Ok(record)
+}
+
+/// The station whose certificate this is.
+fn station_of(service: &Service, peer: &PeerCertificate) -> Result<StationIdentity, Failure> {
+    let record = usable(service, peer)?;
     let Holder::Station { name } = record.holder else {
-        return Err(refuse(403, "this call is for stations: it takes a station's certificate, not a card's"));
+        return Err(refuse(403, "this call is for stations: it takes a station's certificate and no other"));
     };
-    match enrolment::station(store, &name)? {
+    match enrolment::station(service.store.as_ref(), &name)? {
         Some(station) if station.record.certificate == record.id => Ok(StationIdentity(name)),
         _ => Err(refuse(401, "another certificate has taken the place of this station's")),
+    }
+}
+
+/// The responder whose certificate this is. One that was renewed, and is used for the first time, takes the place of the one
+/// before.
+///
+/// # Errors
+/// When it is none, or another one has taken its place.
+pub(crate) fn responder_of(service: &Service, peer: &PeerCertificate) -> Result<ResponderIdentity, Failure> {
+    let CertificateRecord { id, holder, not_after, .. } = usable(service, peer)?;
+    let Holder::Responder { name } = holder else {
+        return Err(refuse(403, "this call is for responders: it takes a responder's certificate and no other"));
+    };
+    let store = service.store.as_ref();
+    let standing = || Ok::<_, ra::Error>(responder::find(store, &name)?.map(|found| found.record.standing(&id)));
+    let mut stands = standing()?;
+    if stands == Some(Standing::Renewed) {
+        service.commit(|now| {
+            let batch = responder::take_up(store, &name, &id, now)?;
+            Ok((batch.unwrap_or_else(|| ca::batch(now)), ()))
+        })?;
+        stands = standing()?;
+    }
+    match stands {
+        Some(Standing::Current) => Ok(ResponderIdentity { name, certificate: id, not_after }),
+        Some(Standing::Expelled) => Err(refuse(401, "this responder was expelled")),
+        _ => Err(refuse(401, "another certificate has taken the place of this responder's")),
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for ResponderIdentity {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, Failure> {
+        let responder = parts.extensions.get::<ResponderIdentity>().cloned();
+        responder.ok_or_else(|| Failure::internal("a route without the responder's guard"))
     }
 }
 

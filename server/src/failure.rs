@@ -101,6 +101,7 @@ impl From<ra::Error> for Failure {
             ra::Error::NotInRenewalWindow { .. } => {
                 Failure::new(409, "not-in-renewal-window", "Too early to renew", detail)
             }
+            ra::Error::TooEarly { .. } => Failure::new(409, "not-in-renewal-window", "Too early to renew", detail),
             ra::Error::Expired { .. } => Failure::new(409, "expired", "Too late to renew", detail),
             ra::Error::Request { ref refusal, .. } => {
                 let rule = refusal.rule();

@@ -3,12 +3,14 @@
 
 pub mod backup;
 pub mod caller;
+mod certify;
 pub mod clock;
 pub mod crls;
 pub mod data_keys;
 pub mod doors;
 pub mod error;
 pub mod failure;
+pub mod feed;
 pub mod followers;
 pub mod idempotency;
 pub mod init;
@@ -19,6 +21,7 @@ mod people;
 pub mod preview;
 pub mod profiles;
 pub mod regular_file;
+mod responders;
 pub mod root_crls;
 pub mod rotation;
 pub mod routes;

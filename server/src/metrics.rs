@@ -1,5 +1,7 @@
 //! What is counted, in the form that Prometheus reads.
 
+use std::sync::atomic::AtomicU64;
+
 use ocsp_responder::exposition::{self, gauge};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -40,6 +42,11 @@ struct CrlLabel {
     kind: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FollowerLabel {
+    responder: String,
+}
+
 impl Metrics {
     /// One answered request of the API.
     pub fn request(&self, status: u16) {
@@ -76,6 +83,27 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
         registry.register("feed_epoch", "Epoch of the status feed", gauge(position.epoch as i64));
     }
     registry.register("audit_records", "Audit records", gauge(service.store.audit_len() as i64));
+
+    let connected: Family<FollowerLabel, Gauge> = Family::default();
+    let lag_entries: Family<FollowerLabel, Gauge> = Family::default();
+    let lag_seconds: Family<FollowerLabel, Gauge<f64, AtomicU64>> = Family::default();
+    for follower in service.followers.list(now) {
+        let label = FollowerLabel { responder: follower.name };
+        connected.get_or_create(&label).set(i64::from(follower.connected));
+        if let Some(entries) = follower.lag_entries {
+            lag_entries.get_or_create(&label).set(i64::try_from(entries).unwrap_or(i64::MAX));
+        }
+        if let Some(lag) = follower.lag {
+            lag_seconds.get_or_create(&label).set(lag.as_secs_f64());
+        }
+    }
+    registry.register("feed_follower_connected", "1 while a responder follows the status feed", connected);
+    registry.register("feed_follower_lag_entries", "Entries that a responder has not acknowledged", lag_entries);
+    registry.register(
+        "feed_follower_lag_seconds",
+        "How long the oldest entry that a responder has not acknowledged has been in the feed",
+        lag_seconds,
+    );
 
     let crl_age: Family<CrlLabel, Gauge> = Family::default();
     let overdue: Family<CrlLabel, Gauge> = Family::default();

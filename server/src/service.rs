@@ -20,6 +20,8 @@ use crate::crls::schedule::Progress;
 use crate::crls::{Crls, RevocationIndex};
 use crate::data_keys::DataKeys;
 use crate::failure::Failure;
+use crate::feed::Feed;
+use crate::feed::document::Document;
 use crate::followers::Followers;
 use crate::idempotency::{Repeatable, Reply};
 use crate::metrics::Metrics;
@@ -59,6 +61,8 @@ pub struct Service {
     pub responder: Arc<Responder>,
     /// The statuses as a file.
     pub statuses: Statuses,
+    /// The feed, as responders elsewhere follow it.
+    pub feed: Feed,
     /// Who follows the feed.
     pub followers: Followers,
     /// The CRLs that are served.
@@ -125,8 +129,10 @@ impl Service {
             random: &self.random,
         };
         self.tls.chain(&source, now)?;
+        let document = Document::new(&self.config, &authority, &above, self.feed.origin())?;
         self.authority.store(authority);
         self.above.store(above);
+        self.feed.set_document(document);
         self.signers.renew(self, now)
     }
 
@@ -233,10 +239,16 @@ impl Service {
         Ok(reply)
     }
 
-    /// Waits until the responders answer by all that is committed, for a second at most, and says how many do.
+    /// Waits until the responders that are connected answer by all that is committed, for a second at most, and says how
+    /// many do.
     pub fn publication(&self) -> Result<api::cards::Publication, Failure> {
         let position = self.store.feed_position()?;
-        let (seen_by, responders) = self.followers.wait(position.sequence, PUBLICATION_WAIT);
-        Ok(api::cards::Publication { sequence: position.sequence, seen_by, responders, connected: responders })
+        let seen = self.followers.wait(position.sequence, PUBLICATION_WAIT);
+        Ok(api::cards::Publication {
+            sequence: position.sequence,
+            seen_by: seen.seen_by,
+            responders: seen.followers,
+            connected: seen.connected,
+        })
     }
 }

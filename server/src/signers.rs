@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ca::Authority;
 use hsm::{MemoryKey, Signer};
@@ -81,9 +82,16 @@ fn certify(
     let der = record.der.unwrap_or_default();
     let signer = IssuerSigner::delegate(Arc::new(key), der, description, false).map_err(Failure::internal)?;
     service.responder.set_signers(&description.id, vec![signer]).map_err(Failure::internal)?;
-    let rest = life.saturating_sub(service.config.times.ocsp_signer_renewal_window);
+    tracing::info!(issuer = description.id, "a new OCSP signer is in use");
+    let due = replacement(now, life, service.config.times.ocsp_signer_renewal_window);
+    Ok((due, record.id.serial.to_string()))
+}
+
+/// When a signer that lives so long from `since` on is to be replaced: before half its life, and before the last `window`
+/// of it.
+pub(crate) fn replacement(since: Timestamp, life: Duration, window: Duration) -> Timestamp {
+    let rest = life.saturating_sub(window);
     // Half of it is over in half an hour less, so that the replacement is certain to come before that.
     let half = (life / 2).saturating_sub(life / 48);
-    tracing::info!(issuer = description.id, "a new OCSP signer is in use");
-    Ok((now.plus(half.min(rest)), record.id.serial.to_string()))
+    since.plus(half.min(rest))
 }

@@ -29,6 +29,8 @@ use crate::crls::{Crls, RevocationIndex};
 use crate::data_keys::DataKeys;
 use crate::doors;
 use crate::error::Error;
+use crate::feed::Feed;
+use crate::feed::document::{self, Document};
 use crate::followers::Followers;
 use crate::known_keys;
 use crate::metrics::Metrics;
@@ -177,6 +179,9 @@ fn open_service(
     let crls =
         Crls::open(crl_dir.clone(), &issuer_keys(store.as_ref())?).map_err(Error::file("open directory", crl_dir))?;
     let in_flight = Arc::new(Semaphore::new(config.limits.in_flight));
+    let origin = document::origin(&config, store.as_ref())?;
+    let document = Document::new(&config, &authority, &above, origin)?;
+    let feed = Feed::new(origin, document, feed_position(store.as_ref())?, &config.limits);
     let service = Arc::new(Service {
         store,
         authority: ArcSwap::from_pointee(authority),
@@ -187,6 +192,7 @@ fn open_service(
         random,
         responder,
         statuses: Statuses::new(&config.service.data_dir),
+        feed,
         followers: Followers::default(),
         crls,
         revocations: RevocationIndex::default(),
@@ -303,6 +309,7 @@ impl Prepared {
         );
         let follower = tasks::follow(Arc::clone(&service), stop.clone())?;
         let publisher = tasks::publish_after_revocations(Arc::clone(&service), stop.clone())?;
+        let ending = tokio::spawn(tasks::end_feed(Arc::clone(&service), stop.clone()));
         let ticking = tokio::spawn(tasks::tick(Arc::clone(&service), stop.clone()));
         tracing::info!(api = %config.listen.api, public = %config.listen.public, "the doors are open");
         tokio::join!(
@@ -328,7 +335,7 @@ impl Prepared {
             ),
             doors::admin::run(doors.admin, doors::admin::router(Arc::clone(&service)), limits, stop.clone()),
         );
-        let _ = ticking.await;
+        let _ = tokio::join!(ticking, ending);
         let _ = tokio::task::spawn_blocking(move || (follower.join(), publisher.join())).await;
         if let Err(error) = std::fs::remove_file(&service.config.listen.admin_socket) {
             tracing::debug!(%error, "the admin socket was gone already");

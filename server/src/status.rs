@@ -9,7 +9,7 @@ use pki::certificate::ParsedCertificate;
 use crate::crls::CrlName;
 use crate::failure::Failure;
 use crate::service::Service;
-use crate::{crls, inventory, root_crls, rotation};
+use crate::{crls, inventory, responders, root_crls, rotation};
 
 /// How late a CRL may be before it is a problem.
 const OVERDUE: std::time::Duration = std::time::Duration::from_secs(300);
@@ -53,6 +53,7 @@ pub fn warnings(service: &Service) -> Result<Vec<String>, Failure> {
     warnings.extend(rotation::left_over(service)?);
     warnings.extend(ending_soon(service)?);
     warnings.extend(root_crls::warnings(service, service.now())?);
+    warnings.extend(responders::warnings(service));
     Ok(warnings)
 }
 
@@ -146,6 +147,7 @@ pub fn status(service: &Service) -> Result<StatusReply, Failure> {
         tls_not_after: service.tls.not_after().to_string(),
         issuers,
         keys: inventory::list(service)?,
+        responders: responders::list(service)?,
         profiles_version: service.authority().profiles().version().to_owned(),
         policy_version: service.policy.version().to_owned(),
     })

@@ -243,6 +243,32 @@ impl Statuses {
         Ok(())
     }
 
+    /// Opens the newest file; makes one first if there is none that the feed goes on from.
+    ///
+    /// # Errors
+    /// When it cannot be written or read, or the store fails.
+    pub(crate) fn open(&self, store: &dyn Store, now: Timestamp) -> Result<File, StatusFileError> {
+        match self.open_last(store) {
+            Ok(file) => Ok(file),
+            Err(StatusFileError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%error, file = FILE, "there is no file to be sent; a new one is made");
+                *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.save(store, now)?;
+                self.open_last(store)
+            }
+        }
+    }
+
+    fn open_last(&self, store: &dyn Store) -> Result<File, StatusFileError> {
+        let mut file = File::open(self.dir.join(FILE))?;
+        let from = SnapshotPlace::read(&mut file)?;
+        if from.position.epoch != feed_position(store)?.epoch || place(store, from.position)? != from {
+            return Err(StatusFileError::Elsewhere("it was made beside another store".to_owned()));
+        }
+        Ok(file)
+    }
+
     fn save_from_last(&self, store: &dyn Store) -> Result<FeedPosition, StatusFileError> {
         let bytes = fs::read(self.dir.join(FILE))?;
         let last = Snapshot::open(&bytes)?;
@@ -328,7 +354,7 @@ fn all_records(
 }
 
 /// A place in the feed, with the digest of the entry there.
-fn place(store: &dyn Store, position: FeedPosition) -> Result<SnapshotPlace, StatusFileError> {
+pub(crate) fn place(store: &dyn Store, position: FeedPosition) -> Result<SnapshotPlace, StatusFileError> {
     let mark = match position.sequence.checked_sub(1) {
         None => [0; 32],
         Some(before) => match store.feed(before, 1)?.first() {

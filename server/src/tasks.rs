@@ -8,7 +8,8 @@ use std::time::Duration;
 use audit::{Actor, AuditRecord, Outcome};
 use pki::Timestamp;
 use pki::feed::StatusEntry;
-use ra::issuance;
+use ra::responder::{self, OWN};
+use ra::{code, issuance};
 use store::Store;
 use tokio::sync::watch;
 
@@ -19,8 +20,6 @@ use crate::start::feed_position;
 use crate::tls::TlsSource;
 use crate::{crls, idempotency, rotation, statuses};
 
-/// The follower inside this process.
-const OWN_RESPONDER: &str = "own";
 /// How often time-outs and schedules are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a task that failed rests: each attempt may leave records, so it is not made every second.
@@ -74,8 +73,21 @@ pub(crate) fn recover(store: &dyn Store, owner: &str, now: Timestamp) -> Result<
 /// When the store fails.
 pub(crate) fn load_replica(service: &Service) -> Result<(), Error> {
     let position = statuses::load(service)?;
-    service.followers.acknowledge(OWN_RESPONDER, position.sequence);
+    service.followers.add(OWN);
+    for responder in responder::all(service.store.as_ref()).map_err(Failure::from)? {
+        if responder.expelled.is_none() {
+            service.followers.add(&responder.name);
+        }
+    }
+    service.followers.published(position.sequence, service.now());
+    service.followers.connected(OWN, position.sequence);
     Ok(())
+}
+
+/// Ends what followers hold open when the service stops: it would last for ever otherwise.
+pub(crate) async fn end_feed(service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    service.feed.end();
 }
 
 /// Follows the feed on a thread of its own: applies each entry as soon as it is committed, and takes a heartbeat each
@@ -112,11 +124,15 @@ fn follow_once(service: &Service) -> Result<(), String> {
             let entry = StatusEntry::decode(bytes).map_err(|error| text(&error))?;
             service.responder.apply(*sequence, &entry).map_err(|error| text(&error))?;
             service.revocations.apply(*sequence, &entry);
+            service.feed.status_changed(&entry);
         }
+        service.feed.entries(&entries);
         let known = service.responder.replica().position().sequence;
-        service.followers.acknowledge(OWN_RESPONDER, known);
+        service.followers.published(known, as_of);
+        service.followers.acknowledge(OWN, known);
         if known >= position.sequence {
             let position = pki::feed::FeedPosition { sequence: known, ..position };
+            service.feed.heartbeat(position, as_of);
             return service.responder.heartbeat(position, as_of, service.now()).map_err(|error| text(&error));
         }
     }
@@ -247,7 +263,7 @@ fn tidy_up(service: &Service, now: Timestamp) -> Result<(), Failure> {
     let store = service.store.as_ref();
     let tidied = [
         ra::session::forget_expired(store, now, PORTION)?,
-        ra::enrolment::forget_codes(store, now, PORTION)?,
+        code::forget_codes(store, now, PORTION)?,
         idempotency::forget_expired(store, now, PORTION)?,
     ];
     for batch in tidied.into_iter().flatten() {

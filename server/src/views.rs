@@ -31,6 +31,14 @@ pub fn certificate(record: &CertificateRecord) -> CertificateView {
     }
 }
 
+/// Where a responder's signer keys are.
+pub(crate) fn signer_keys(keys: ra::responder::SignerKeys) -> api::responders::SignerKeys {
+    match keys {
+        ra::responder::SignerKeys::Memory => api::responders::SignerKeys::Memory,
+        ra::responder::SignerKeys::Token => api::responders::SignerKeys::Token,
+    }
+}
+
 /// A card with every certificate that was ever on it, the newest first. `changed` are those that are about to be
 /// committed, and are shown as they will be.
 ///

@@ -11,7 +11,7 @@ use api::EnrolmentCode;
 use api::admin::{
     AuditView, CodeReply, OperatorReply, OperatorRequest, OrganisationRequest, StationCodeRequest, StatusReply,
 };
-use ca::certificate::{CertificateId, CertificateRecord};
+use ca::certificate::CertificateRecord;
 use config::Config;
 use hsm::{MemoryKey, Signer};
 use pki::Timestamp;
@@ -413,8 +413,8 @@ impl Deployment {
     /// When there is none.
     pub fn record(&self, certificate: &[u8]) -> CertificateRecord {
         let parsed = ParsedCertificate::from_der(certificate).expect("a certificate");
-        let id = CertificateId { issuer: issuer_id(&parsed), serial: parsed.serial() };
-        ca::certificate::load(self.service.store.as_ref(), &id).expect("a record").record
+        let found = ca::certificate::find(self.service.store.as_ref(), &parsed, certificate);
+        found.expect("the store").expect("a record")
     }
 
     /// Changes a certificate where no call of the API does: the record, and the feed that tells of it.

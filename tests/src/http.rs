@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -180,6 +181,14 @@ impl Door {
     /// # Errors
     /// When there is no answer.
     pub async fn try_send(&self, ask: Ask) -> Result<Reply, Unanswered> {
+        self.open(ask).await?.whole().await
+    }
+
+    /// Sends a request, and gives its answer as soon as its head is there.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn open(&self, ask: Ask) -> Result<OpenReply, Unanswered> {
         match self {
             Door::Plain(address) => exchange(TcpStream::connect(address).await?, &address.to_string(), ask).await,
             Door::Socket(path) => exchange(UnixStream::connect(path).await?, "localhost", ask).await,
@@ -193,7 +202,41 @@ impl Door {
     }
 }
 
-async fn exchange<S>(stream: S, host: &str, ask: Ask) -> Result<Reply, Unanswered>
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct OpenReply {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+}
+
+impl OpenReply {
+    /// The whole answer.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn whole(self) -> Result<Reply, Unanswered> {
+        let body = self.body.collect().await?.to_bytes();
+        Ok(Reply { status: self.status, headers: self.headers, body })
+    }
+
+    /// What comes next of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Unanswered> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn exchange<S>(stream: S, host: &str, ask: Ask) -> Result<OpenReply, Unanswered>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -210,6 +253,5 @@ where
         Err(error) => return Err(driver.await?.err().unwrap_or(error).into()),
     };
     let (head, body) = answer.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    Ok(OpenReply { status: head.status.as_u16(), headers: head.headers, body })
 }

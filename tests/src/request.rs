@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use hsm::{MemoryKey, Signer};
-use rcgen::{CertificateParams, DistinguishedName, DnType, PKCS_ECDSA_P256_SHA256, PublicKeyData, SigningKey};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, SigningKey,
+};
 
 use crate::openssl::openssl;
 
-/// A P-256 key, wherever it is, as rcgen takes it.
+/// A P-256 or RSA key, wherever it is, as rcgen takes it.
 struct Through<'a>(&'a dyn Signer);
 
 impl PublicKeyData for Through<'_> {
@@ -16,7 +18,7 @@ impl PublicKeyData for Through<'_> {
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        &PKCS_ECDSA_P256_SHA256
+        if self.0.public_key().rsa_modulus().is_some() { &PKCS_RSA_SHA256 } else { &PKCS_ECDSA_P256_SHA256 }
     }
 }
 
@@ -26,7 +28,7 @@ impl SigningKey for Through<'_> {
     }
 }
 
-/// A request that asks for nothing, DER, by any P-256 key: a CA's in its token, too.
+/// A request that asks for nothing, DER, by any P-256 or RSA key: a CA's in its token, too.
 ///
 /// # Panics
 /// When it cannot be made.

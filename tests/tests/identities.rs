@@ -16,8 +16,18 @@ use tests::deployment::TOP;
 use tests::desk::path;
 use tests::{Ask, Deployment, Options, PaperCard, Reply, Station, World, isolated};
 
-/// The one call that needs no client certificate.
-const WITHOUT_CERTIFICATE: [&str; 1] = ["POST /api/v1/enrolments"];
+/// The calls that need no client certificate.
+const WITHOUT_CERTIFICATE: [&str; 2] = ["POST /api/v1/enrolments", "POST /api/v1/responder-enrolments"];
+
+/// The calls of responders, which no station may make.
+const FOR_RESPONDERS: [&str; 6] = [
+    "POST /api/v1/responders/certificate",
+    "GET /api/v1/feed/issuers",
+    "GET /api/v1/feed/snapshot",
+    "GET /api/v1/feed/tail",
+    "POST /api/v1/feed/acknowledgements",
+    "POST /api/v1/feed/signers",
+];
 
 /// What a station does without an operator.
 const WITHOUT_SESSION: [&str; 7] = [
@@ -100,7 +110,7 @@ fn a_station_without_an_operator_reaches_what_needs_none_and_nothing_else() {
         let operations = operations();
         let sessionless: Vec<&str> =
             operations.iter().filter(|(_, session)| !**session).map(|(name, _)| name.as_str()).collect();
-        let mut expected = [&WITHOUT_CERTIFICATE[..], &WITHOUT_SESSION].concat();
+        let mut expected = [&WITHOUT_CERTIFICATE[..], &WITHOUT_SESSION, &FOR_RESPONDERS].concat();
         expected.sort_unstable();
         assert_eq!(sessionless, expected, "the document says who needs a session");
 
@@ -111,10 +121,33 @@ fn a_station_without_an_operator_reaches_what_needs_none_and_nothing_else() {
             for reply in [without, forged, rubbish] {
                 if *needs_session {
                     reply.refused(401, "no-session");
+                } else if FOR_RESPONDERS.contains(&operation.as_str()) {
+                    reply.refused(403, "client-certificate");
                 } else {
                     assert_ne!(reply.status, 401, "{operation}");
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn a_responder_follows_the_feed_and_makes_none_of_the_stations_calls() {
+    isolated(async |home| {
+        let deployment = Deployment::start(&home).await;
+        let responder = deployment.enrol_follower("ocsp-1.example").await;
+        for operation in operations().keys() {
+            let reply = responder.send(ask(operation, &somebody())).await;
+            if WITHOUT_CERTIFICATE.contains(&operation.as_str()) {
+                reply.refused(400, "body");
+            } else if FOR_RESPONDERS.contains(&operation.as_str()) {
+                assert!(![401, 403, 404, 405, 500].contains(&reply.status), "{operation}: {reply:?}");
+            } else {
+                reply.refused(403, "client-certificate");
+            }
+        }
+        for hidden in ["/api/v1/openapi.json", "/", "/api/v1/feed", "/api/v1/nothing", "/status"] {
+            responder.send(Ask::get(hidden)).await.refused(403, "client-certificate");
         }
     });
 }

@@ -68,6 +68,8 @@ pub(crate) fn status(context: &Context) -> Result<(), Error> {
         ]);
         text += "\n";
         text += &keys(status);
+        text += "\n";
+        text += &super::responder::table(&status.responders);
         text
     });
     Ok(())

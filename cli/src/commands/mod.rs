@@ -8,6 +8,7 @@ mod key;
 mod person;
 mod probe;
 mod profile;
+pub(crate) mod responder;
 mod rotate;
 mod store;
 
@@ -73,6 +74,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Error> {
         Command::Operator(command) => admin::operator(&context, command),
         Command::Station(StationCommand::Enrol { name, ods }) => admin::station_code(&context, name, ods),
         Command::Station(command) => desk::station(&context, command),
+        Command::Responder(command) => responder::run(&context, command),
         Command::Person(command) => person::run(&context, command),
         Command::Card(command) => card::run(&context, command),
         Command::Ca(command) => admin::ca(&context, &command),

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use ca::publication::Extent;
 use data_encoding::HEXLOWER;
 use ocsp_responder::door::{self, Door, DoorLimits};
-use ra::enrolment::{self, CodeLimits, FirstOperator};
+use ra::code::{self, CodeLimits};
+use ra::enrolment::{self, FirstOperator};
 use ra::organisation::{self, Organisation};
 use ra::person::Registration;
 use ra::policy::{Permit, operation};
@@ -61,6 +62,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .route("/profiles", get(show_profiles))
         .route("/profiles/preview", post(preview_profile))
         .merge(super::keys::router())
+        .merge(super::responders::router())
         .merge(super::rotations::router())
         .fallback(async || Failure::new(404, "not-found", "Not found", "there is no such call on this socket"))
         .with_state(service)
@@ -99,13 +101,13 @@ async fn add_organisation(
         .await
 }
 
-fn code_text(service: &Service, secret: [u8; enrolment::SECRET_OCTETS]) -> String {
+pub(super) fn code_text(service: &Service, secret: [u8; code::SECRET_OCTETS]) -> String {
     let mut ca_fingerprint = [0; api::code::PART_OCTETS];
     ca_fingerprint.copy_from_slice(&Sha256::digest(service.root_der())[..api::code::PART_OCTETS]);
     EnrolmentCode { secret, ca_fingerprint }.to_string()
 }
 
-fn code_limits(service: &Service) -> CodeLimits {
+pub(super) fn code_limits(service: &Service) -> CodeLimits {
     CodeLimits { life: service.config.times.enrolment_code, open: service.config.limits.enrolment_codes }
 }
 

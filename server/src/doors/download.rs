@@ -201,7 +201,7 @@ fn range(request: &HeaderMap, octets: u64) -> Range {
 }
 
 /// The octets from `from` to before `to`.
-fn body(content: Arc<dyn Content>, from: u64, to: u64) -> Body {
+pub(crate) fn body(content: Arc<dyn Content>, from: u64, to: u64) -> Body {
     if let Some(bytes) = content.in_memory() {
         let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
         return Body::from(bytes.slice(index(from)..index(to)));

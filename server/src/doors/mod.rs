@@ -2,8 +2,9 @@
 
 pub mod admin;
 pub mod api;
-mod download;
+pub(crate) mod download;
 mod keys;
 pub mod operations;
 pub mod public;
+mod responders;
 mod rotations;

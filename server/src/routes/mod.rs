@@ -2,8 +2,10 @@
 
 mod cards;
 mod certificates;
+mod feed;
 mod issuances;
 mod people;
+mod responders;
 mod sessions;
 mod stations;
 
@@ -19,7 +21,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::caller::require_station;
+use crate::caller::{require_responder, require_station};
 use crate::failure::Failure;
 use crate::service::Service;
 
@@ -27,8 +29,9 @@ use crate::service::Service;
 #[openapi(
     info(
         title = "Cardinal",
-        description = "The interface of RA stations. Every call needs TLS with a station's client certificate, but for \
-                       enrolment. Errors are problem details (RFC 9457). A call that changes something can be repeated \
+        description = "The interface of RA stations, and of OCSP responders that follow the status feed. Every call needs \
+                       TLS with the client certificate of a station, those of /feed and /responders that of a responder; \
+                       only enrolment needs none. Errors are problem details (RFC 9457). A call that changes something can be repeated \
                        safely with an Idempotency-Key."
     ),
     modifiers(&SessionHeader)
@@ -72,14 +75,25 @@ fn guarded() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(certificates::show))
 }
 
+fn for_responders() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new()
+        .routes(routes!(responders::renew))
+        .routes(routes!(feed::issuers))
+        .routes(routes!(feed::snapshot))
+        .routes(routes!(feed::tail))
+        .routes(routes!(feed::acknowledge))
+        .routes(routes!(feed::signer))
+}
+
 fn unguarded() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::new().routes(routes!(stations::enrol))
+    OpenApiRouter::new().routes(routes!(stations::enrol)).routes(routes!(responders::enrol))
 }
 
 /// The OpenAPI document of the interface, made from the code.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let document = OpenApiRouter::<Arc<Service>>::with_openapi(Document::openapi());
-    let (_, document) = document.nest(api::PREFIX, unguarded().merge(guarded())).split_for_parts();
+    let (_, document) =
+        document.nest(api::PREFIX, unguarded().merge(guarded()).merge(for_responders())).split_for_parts();
     document
 }
 
@@ -88,13 +102,16 @@ pub fn router(service: Arc<Service>) -> Router {
     let body_limit = service.config.limits.body_bytes;
     let (open, _) = OpenApiRouter::new().nest(api::PREFIX, unguarded()).split_for_parts();
     let (guarded, _) = OpenApiRouter::new().nest(api::PREFIX, guarded()).split_for_parts();
+    let (followers, _) = OpenApiRouter::new().nest(api::PREFIX, for_responders()).split_for_parts();
+    let followers = followers.layer(middleware::from_fn_with_state(Arc::clone(&service), require_responder));
     let document =
         Router::new().route(&format!("{}/openapi.json", api::PREFIX), axum::routing::get(async || Json(openapi())));
     let guarded = guarded
         .merge(document)
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&service), require_station));
-    open.merge(guarded)
+    open.merge(followers)
+        .merge(guarded)
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(middleware::from_fn_with_state(Arc::clone(&service), count))
         .with_state(service)

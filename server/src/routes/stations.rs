@@ -9,11 +9,12 @@ use bytes::Bytes;
 use ra::enrolment;
 
 use crate::caller::{Caller, json};
+use crate::certify::{certify, chain, checked};
 use crate::failure::Failure;
 use crate::idempotency::Reply;
 use crate::service::Service;
 
-/// Enrols a station by a single-use code. The one call without a client certificate.
+/// Enrols a station by a single-use code. Needs no client certificate.
 #[utoipa::path(
     post, path = "/enrolments", request_body = EnrolmentRequest,
     responses((status = 201, body = EnrolmentReply), (status = 403, body = Problem), (status = 422, body = Problem))
@@ -26,47 +27,18 @@ fn enrol_station(service: &Service, request: &EnrolmentRequest) -> Result<Reply,
     let store = service.store.as_ref();
     // Whoever has no code does not get a signature checked: this door is open to everybody.
     enrolment::check_station_code(store, &request.secret.0, &request.name, service.now())?;
-    let checked = pki::request::check_request(&request.request.0)
-        .map_err(|refusal| ra::Error::Request { purpose: "station", refusal })?;
-    let (committed, mut begun) = service.commit(|now| {
-        let mut begun = enrolment::begin_station(
-            store,
-            &service.authority(),
-            &request.secret.0,
-            &request.name,
-            &checked,
-            now,
-            &service.random,
-        )?;
-        Ok((std::mem::take(&mut begun.batch), begun))
-    })?;
-    let id = begun.certificate().clone();
-    begun.batch = store::Batch::default();
-    let committed = committed.ok_or_else(|| Failure::internal("an enrolment without a commit"))?;
-    let finished = begun
-        .sign(&service.authority(), &committed)
-        .map_err(Failure::from)
-        .and_then(|signed| service.commit(|now| Ok(signed.finish(store, now)?)));
-    let (_, certificate) = match finished {
-        Ok(finished) => finished,
-        Err(failure) => {
-            service.commit(|now| {
-                let mut batch = ca::batch(now);
-                ca::recovery::void(store, &mut batch, &id, &audit::Actor::service(), Some(&request.name))?;
-                Ok((batch, ()))
-            })?;
-            return Err(failure);
-        }
-    };
-    service.metrics.certificates.inc();
-    let authority = service.authority();
-    let issuer = authority.issuer(&id.issuer)?;
+    let checked = checked(&request.request, "station")?;
+    let record = certify(
+        service,
+        |now| {
+            let (secret, authority) = (&request.secret.0, service.authority());
+            enrolment::begin_station(store, &authority, secret, &request.name, &checked, now, &service.random)
+        },
+        |certified, now| certified.finish(store, now),
+    )?;
     let reply = EnrolmentReply {
-        certificate: Base64(certificate),
-        chain: std::iter::once(&issuer.description().certificate_der)
-            .chain(service.above_issuing_cas().iter())
-            .map(|der| Base64(der.clone()))
-            .collect(),
+        chain: chain(service, &record)?,
+        certificate: Base64(record.der.unwrap_or_default()),
         deployment: service.config.service.name.clone(),
     };
     Reply::json(201, &reply)
