@@ -17,6 +17,7 @@ mod render;
 mod responder;
 mod schema;
 mod service;
+mod signer_keys;
 mod station;
 mod times;
 
@@ -32,6 +33,7 @@ pub use log::{Log, LogFormat, LogLevel};
 pub use render::{Deployment, ResponderDeployment, StationDeployment};
 pub use responder::{ResponderConfig, ResponderLimits, ResponderListen, ResponderTimes, SignerKeys, SignerPlace};
 pub use service::{Config, Hsm, Listen, Service, Store, StoreBackend, Token};
+pub use signer_keys::Ocsp;
 pub use station::{CardSelector, Cards, StationConfig};
 pub use times::{Reminders, Times};
 

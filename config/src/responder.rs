@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::log::{Log, RawLog};
 use crate::schema::section;
 use crate::service::{Token, same_door};
+use crate::signer_keys::key_types;
 
 section! {
     RawResponderConfig {
@@ -235,26 +236,7 @@ impl ResponderListen {
 
 impl SignerKeys {
     fn check(raw: &RawSigner, base: &Path, document: &Document) -> Result<Self, Error> {
-        // No P-384: whoever asks for a preference asks for RSA or P-256, and each kind costs a certificate per issuer.
-        let known = [KeyType::P256, KeyType::Rsa2048, KeyType::Rsa3072, KeyType::Rsa4096];
-        let names = known.map(|key_type| key_type.to_string());
-        let choices: Vec<(&str, KeyType)> = names.iter().map(String::as_str).zip(known).collect();
-        let mut key_types = Vec::new();
-        for (number, text) in raw.key_types.iter().enumerate() {
-            let key = format!("signer.key_types[{number}]");
-            let key_type = document.choice(&key, text, &choices)?;
-            if key_types.contains(&key_type) {
-                return Err(document.rule_error(&key, "a kind of key stands here once", "remove one of the two"));
-            }
-            key_types.push(key_type);
-        }
-        if key_types.is_empty() {
-            return Err(document.rule_error(
-                "signer.key_types",
-                "without a key nothing is answered",
-                "write [\"P-256\"]",
-            ));
-        }
+        let key_types = key_types("signer.key_types", &raw.key_types, document)?;
         let token = SignerPlace::Token {
             module: document.path("signer.module", &raw.module, base)?,
             token: Token {

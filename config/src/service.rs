@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::limits::{Limits, RawLimits};
 use crate::log::{Log, RawLog};
 use crate::schema::{Tables, section};
+use crate::signer_keys::{Ocsp, RawOcsp};
 use crate::times::{RawReminders, RawTimes, Reminders, Times};
 
 /// Room for the terminating zero is needed in `sockaddr_un.sun_path`.
@@ -27,6 +28,7 @@ section! {
         store: RawStore = RawStore::default(),
         root_ca: RawRootCa = RawRootCa::default(),
         issuing_ca: Tables<RawIssuingCa> = Tables(RawIssuingCa::shipped()),
+        ocsp: RawOcsp = RawOcsp::default(),
         times: RawTimes = RawTimes::default(),
         reminders: RawReminders = RawReminders::default(),
         limits: RawLimits = RawLimits::default(),
@@ -117,6 +119,8 @@ pub struct Config {
     pub root_ca: RootCa,
     /// The issuing CAs, in the order of the file; at least one.
     pub issuing_cas: Vec<IssuingCa>,
+    /// How the service signs its own OCSP answers.
+    pub ocsp: Ocsp,
     /// How long things live and how fresh answers are.
     pub times: Times,
     /// When expiry is announced.
@@ -240,6 +244,7 @@ impl Config {
             root_ca: RootCa::check(&raw.root_ca, &document)?,
             issuing_cas: issuing_cas(&raw.issuing_ca.0, &raw.root_ca, &times, &document)?,
             reminders: Reminders::check(&raw.reminders, &times, &document)?,
+            ocsp: Ocsp::check(&raw.ocsp, &document)?,
             limits: Limits::check(&raw.limits, &document)?,
             policy_file: document.path("policy.file", &raw.policy.file, base)?,
             profiles_file: document.path("profiles.file", &raw.profiles.file, base)?,

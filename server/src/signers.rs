@@ -1,4 +1,5 @@
-//! OCSP signers: a key in memory for each issuing CA, certified by that CA, replaced before half its life.
+//! OCSP signers: keys in memory for each issuing CA, one of each configured kind, certified by that CA, replaced together
+//! before half their life.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +43,7 @@ impl Signers {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Certifies a new signer for one issuer now. Returns its serial number.
+    /// Certifies new signers for one issuer now. Returns their serial numbers, separated by commas.
     ///
     /// # Errors
     /// When a token does not sign, or the store fails.
@@ -61,7 +62,8 @@ impl Signers {
     }
 }
 
-/// Makes a signer and puts it in its place. Returns when it is to be replaced, and its serial number.
+/// Makes signers and puts them in their place. Returns when they are to be replaced, and their serial numbers.
+// conformance: O22
 fn certify(
     service: &Service,
     authority: &Authority,
@@ -69,22 +71,26 @@ fn certify(
     now: Timestamp,
 ) -> Result<(Timestamp, String), Failure> {
     let life = service.config.times.ocsp_signer_life;
-    let key = MemoryKey::generate_p256().map_err(ca::Error::from)?;
-    let record = ca::service_certificate::issue_ocsp_signer(
-        authority,
-        service.store.as_ref(),
-        &description.id,
-        key.public_key(),
-        life,
-        now,
-        &service.random,
-    )?;
-    let der = record.der.unwrap_or_default();
-    let signer = IssuerSigner::delegate(Arc::new(key), der, description, false).map_err(Failure::internal)?;
-    service.responder.set_signers(&description.id, vec![signer]).map_err(Failure::internal)?;
-    tracing::info!(issuer = description.id, "a new OCSP signer is in use");
+    let (mut signers, mut serials) = (Vec::new(), Vec::new());
+    for key_type in &service.config.ocsp.signer_key_types {
+        let key = MemoryKey::generate(*key_type).map_err(ca::Error::from)?;
+        let record = ca::service_certificate::issue_ocsp_signer(
+            authority,
+            service.store.as_ref(),
+            &description.id,
+            key.public_key(),
+            life,
+            now,
+            &service.random,
+        )?;
+        let der = record.der.unwrap_or_default();
+        signers.push(IssuerSigner::delegate(Arc::new(key), der, description, false).map_err(Failure::internal)?);
+        serials.push(record.id.serial.to_string());
+    }
+    service.responder.set_signers(&description.id, signers).map_err(Failure::internal)?;
+    tracing::info!(issuer = description.id, "new OCSP signers are in use");
     let due = replacement(now, life, service.config.times.ocsp_signer_renewal_window);
-    Ok((due, record.id.serial.to_string()))
+    Ok((due, serials.join(", ")))
 }
 
 /// When a signer that lives so long from `since` on is to be replaced: before half its life, and before the last `window`

@@ -28,6 +28,7 @@ fn assert_same(one: &Config, other: &Config) {
     assert_eq!(one.store, other.store);
     assert_eq!(one.root_ca, other.root_ca);
     assert_eq!(one.issuing_cas, other.issuing_cas);
+    assert_eq!(one.ocsp, other.ocsp);
     assert_eq!(one.times, other.times);
     assert_eq!(one.reminders, other.reminders);
     assert_eq!(one.limits, other.limits);

@@ -348,3 +348,19 @@ fn a_responder_that_cannot_work_as_it_is_written_is_refused_with_the_remedy() {
         assert!(error.to_string().contains(words) && error.to_string().contains("Remedy"), "{error}");
     }
 }
+
+#[test]
+fn kinds_of_signers_keys_are_known_ones_each_once() {
+    let listed = |list: &str| format!("[ocsp]\nsigner_key_types = {list}\n");
+    let refused = |list: &str, key: &str, words: &str| {
+        let error = cardinal(&listed(list)).expect_err(list);
+        let message = error.to_string();
+        assert_eq!(error.key(), Some(key), "{message}");
+        assert!(message.contains(words) && message.contains("Remedy: "), "{message}");
+    };
+    refused("[\"P-384\"]", "ocsp.signer_key_types[0]", "RSA-2048");
+    refused("[\"P-256\", \"RSA-2048\", \"P-256\"]", "ocsp.signer_key_types[2]", "once");
+    refused("[]", "ocsp.signer_key_types", "without a key");
+    let both = cardinal(&listed("[\"RSA-2048\", \"P-256\"]")).expect("two kinds").ocsp.signer_key_types;
+    assert_eq!(both.iter().map(ToString::to_string).collect::<Vec<_>>(), ["RSA-2048", "P-256"]);
+}
