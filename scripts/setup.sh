@@ -3,7 +3,8 @@
 # install, and stops. Rust is not installed: whoever wants to build it has a way of their own (https://rustup.rs).
 #
 # `setup.sh tests` also brings what only the tests need: the strangers in Python who judge certificates, under
-# target/python, at the versions of tests/python/requirements.txt.
+# target/python, at the versions of tests/python/requirements.txt; and two web servers that check cards by OCSP. No
+# service is started: of Apache the package without one is installed, and nginx is unpacked under target/strangers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,7 +42,13 @@ for_tests=false
 if [[ ${1:-} == tests ]]; then
     for_tests=true
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python3-venv)
+    [[ -x /usr/sbin/apache2 || -x /usr/sbin/httpd ]] || missing+=(apache2-bin)
 fi
+
+as_root=()
+install_packages() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null
+}
 
 install_missing() {
     if ! command -v apt-get >/dev/null 2>&1; then
@@ -50,7 +57,6 @@ install_missing() {
         exit 1
     fi
 
-    as_root=()
     if [[ $(id -u) -ne 0 ]]; then
         if ! command -v sudo >/dev/null 2>&1; then
             say "missing: ${missing[*]}"
@@ -65,9 +71,6 @@ install_missing() {
     fi
 
     say "installing ${missing[*]}"
-    install_packages() {
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null
-    }
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
     if ! { install_packages update && install_packages install --yes --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
@@ -102,7 +105,32 @@ python_for_tests() {
     mv "$new" "$place"
 }
 
+# Its package would start a service, so its program is all that is taken. Needs no root.
+nginx_for_tests() {
+    local place=target/strangers
+    local new=$place.new log=$place.log
+    [[ -x /usr/sbin/nginx || -x $place/usr/sbin/nginx ]] && return 0
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "nginx is missing; the tests need it: install it with this system's package manager, and try again"
+        exit 1
+    fi
+    say "unpacking nginx into $place"
+    rm -rf "$new"
+    mkdir -p "$new"
+    fetch() { (cd "$new" && apt-get -qq download nginx) >"$log" 2>&1; }
+    # Lists of packages may be missing, or name a version that is gone.
+    if ! { fetch || { install_packages update >>"$log" 2>&1 && fetch; }; } ||
+        ! dpkg-deb --extract "$new"/nginx_*.deb "$new" >>"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "that did not work; install it by hand: apt-get install nginx"
+        exit 1
+    fi
+    rm -rf "$place" "$log" "$new"/nginx_*.deb
+    mv "$new" "$place"
+}
+
 [[ ${#missing[@]} -eq 0 ]] || install_missing
 if $for_tests; then
     python_for_tests
+    nginx_for_tests
 fi

@@ -18,6 +18,7 @@ pub mod published;
 pub mod request;
 pub mod responder;
 pub mod rotations;
+pub mod strangers;
 
 pub use card::PaperCard;
 pub use clock::TestClock;
