@@ -84,7 +84,7 @@ section! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResponderConfig {
-    /// The responder's name, as it is enrolled: small letters, digits and hyphens.
+    /// The responder's name, as it is enrolled: a DNS name.
     pub name: String,
     /// The CA's API: `https://…`, no slash at the end.
     pub server: String,
@@ -207,7 +207,7 @@ impl ResponderConfig {
         let raw: RawResponderConfig = document.read()?;
         let base = origin.parent().unwrap_or(Path::new(""));
         Ok(Self {
-            name: document.identifier("responder.name", &raw.responder.name)?,
+            name: document.host_name("responder.name", &raw.responder.name)?,
             server: document.url("responder.server", &raw.responder.server, "https")?,
             data_dir: document.path("responder.data_dir", &raw.responder.data_dir, base)?,
             listen: ResponderListen::check(&raw.listen, &document)?,

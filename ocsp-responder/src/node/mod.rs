@@ -137,7 +137,13 @@ impl Node {
             Reading::Whole(loaded) => {
                 let certificates = loaded.fill(&self.responder)?;
                 let (sequence, entries) = (loaded.place().position.sequence, loaded.entries());
-                tracing::info!(certificates, sequence, entries, as_of = ?loaded.as_of(), "the replica was read from disk");
+                tracing::info!(
+                    certificates,
+                    sequence,
+                    entries,
+                    as_of = loaded.as_of().map(tracing::field::display),
+                    "the replica was read from disk"
+                );
             }
         }
         self.signers.take_kept(self, self.now())
