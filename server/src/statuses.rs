@@ -93,6 +93,8 @@ pub enum StatusFileError {
 pub struct Statuses {
     dir: PathBuf,
     saved: Mutex<Option<Saved>>,
+    /// Held while a file is made, so that there is one at a time.
+    making: Mutex<()>,
     source: Mutex<Option<Source>>,
 }
 
@@ -105,7 +107,7 @@ struct Saved {
 impl Statuses {
     /// The file in this data directory.
     pub fn new(dir: &Path) -> Self {
-        Statuses { dir: dir.to_owned(), saved: Mutex::default(), source: Mutex::default() }
+        Statuses { dir: dir.to_owned(), saved: Mutex::default(), making: Mutex::default(), source: Mutex::default() }
     }
 
     /// Where the statuses came from at the start.
@@ -226,6 +228,7 @@ impl Statuses {
     /// # Errors
     /// When it cannot be written, or the store fails.
     pub fn save(&self, store: &dyn Store, now: Timestamp) -> Result<(), StatusFileError> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let saved = *self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let there = feed_position(store)?;
         if saved.is_some_and(|saved| saved.position == there) {
@@ -270,10 +273,14 @@ impl Statuses {
     }
 
     fn save_from_last(&self, store: &dyn Store) -> Result<FeedPosition, StatusFileError> {
-        let bytes = fs::read(self.dir.join(FILE))?;
-        let last = Snapshot::open(&bytes)?;
+        self.save_merged(store, &fs::read(self.dir.join(FILE))?)
+    }
+
+    /// Makes a new file out of one and the feed since then.
+    fn save_merged(&self, store: &dyn Store, last: &[u8]) -> Result<FeedPosition, StatusFileError> {
+        let last = Snapshot::open(last)?;
         let from = last.place();
-        if place(store, from.position)? != from {
+        if from.position.epoch != feed_position(store)?.epoch || place(store, from.position)? != from {
             return Err(StatusFileError::Elsewhere("it was made beside another store".to_owned()));
         }
         let mut newer = Newer::default();
@@ -291,8 +298,10 @@ impl Statuses {
         let position = feed_position(store)?;
         let mut new = self.begin(store, position)?;
         all_records(store, |entry| new.put(entry))?;
-        self.put_in_place(new)?;
-        Ok(position)
+        new.writer.finish()?;
+        // It knows something of what was committed while the records were read. With the feed since then, it is of one
+        // moment: who follows the feed from there on would go back otherwise.
+        self.save_merged(store, &fs::read(self.dir.join(NEW))?)
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use ocsp_responder::snapshot::{Snapshot, SnapshotWriter};
+use pki::feed::FeedPosition;
 use pki::ocsp::CertStatus;
 use server::statuses::Source;
 use server::{Edge, prepare};
@@ -157,5 +159,41 @@ fn damage_that_is_found_beside_the_work_ends_the_service_and_is_named() {
         assert!(ended.to_string().contains("damaged") && ended.to_string().contains("cardinal restore"), "{ended}");
         let again = prepare(site.config.clone(), edge()).await.map(drop).expect_err("the next start looks first");
         assert!(again.to_string().contains("audit record 0 is missing"), "{again}");
+    });
+}
+
+#[test]
+fn files_that_are_wanted_at_once_are_made_one_by_one_and_of_this_history() {
+    isolated(async |home| {
+        let world = World::new(&home).await;
+        let service = std::sync::Arc::clone(&world.service);
+        let there = || {
+            let store::Position { epoch, sequence } = service.store.feed_position().unwrap();
+            FeedPosition { epoch, sequence }
+        };
+        let saved = || {
+            let bytes = fs::read(file(&world)).unwrap();
+            let snapshot = Snapshot::open(&bytes).unwrap();
+            (snapshot.place(), snapshot.len())
+        };
+        // One from before a restore, at a place that is still right: it must not be gone on with.
+        let (place, _) = saved();
+        let mut other = place;
+        other.position.epoch += 1;
+        let (_, bytes) = SnapshotWriter::new(Vec::new(), other).finish().unwrap();
+        fs::write(file(&world), bytes).unwrap();
+        world.card().await;
+        service.statuses.save(service.store.as_ref(), service.now()).unwrap();
+        let known = || world.certificates().iter().filter(|record| record.status_entry().is_some()).count() as u64;
+        assert_eq!((saved().0.position, saved().1), (there(), known()));
+
+        fs::remove_file(file(&world)).unwrap();
+        world.card().await;
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| service.statuses.save(service.store.as_ref(), service.now()).unwrap());
+            }
+        });
+        assert_eq!((saved().0.position, saved().1), (there(), known()));
     });
 }
