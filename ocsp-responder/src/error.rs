@@ -44,6 +44,12 @@ pub enum Error {
         /// What is wrong with it.
         cause: DelegateError,
     },
+    /// The name or the certificate of the signer is no DER.
+    #[error("the name or the certificate of the OCSP signer for issuer {issuer:?} is no DER: have it certified anew")]
+    SignerName {
+        /// The issuer.
+        issuer: String,
+    },
     /// The signer's key is not that of its certificate, or not the CA's.
     #[error("the key of the OCSP signer for issuer {issuer:?} does not fit its certificate")]
     SignerKey {

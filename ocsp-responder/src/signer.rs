@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use hsm::Signer;
-use pki::ocsp::DelegateCertificate;
+use pki::ocsp::{DelegateCertificate, ResponderId, ResponseTemplate};
 use pki::{IssuerDescription, Timestamp};
 
 use crate::Error;
+use crate::responder::ResponderIdForm;
 
 /// A key that may sign answers for one CA key (RFC 6960 4.2.2.2; conformance: O10).
 #[derive(Clone)]
@@ -15,6 +16,8 @@ pub struct IssuerSigner {
     signer: Arc<dyn Signer>,
     certificate_der: Option<Vec<u8>>,
     subject_der: Vec<u8>,
+    by_key: ResponseTemplate,
+    by_name: ResponseTemplate,
     not_before: Timestamp,
     not_after: Timestamp,
     blocking: bool,
@@ -51,14 +54,9 @@ impl IssuerSigner {
         if certificate.public_key() != signer.public_key() {
             return Err(Error::SignerKey { issuer: issuer.id.clone() });
         }
-        Ok(IssuerSigner {
-            signer,
-            certificate_der: Some(certificate_der),
-            subject_der: certificate.subject_der().to_vec(),
-            not_before: certificate.not_before(),
-            not_after: certificate.not_after().min(issuer.not_after),
-            blocking,
-        })
+        let subject_der = certificate.subject_der().to_vec();
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after().min(issuer.not_after));
+        Self::new(signer, Some(certificate_der), subject_der, (not_before, not_after), blocking, issuer)
     }
 
     /// The CA's own key.
@@ -69,19 +67,38 @@ impl IssuerSigner {
         if *signer.public_key() != issuer.public_key {
             return Err(Error::SignerKey { issuer: issuer.id.clone() });
         }
-        Ok(IssuerSigner {
-            signer,
-            certificate_der: None,
-            subject_der: issuer.subject_der.clone(),
-            not_before: Timestamp::EPOCH,
-            not_after: issuer.not_after,
-            blocking,
-        })
+        let times = (Timestamp::EPOCH, issuer.not_after);
+        Self::new(signer, None, issuer.subject_der.clone(), times, blocking, issuer)
+    }
+
+    fn new(
+        signer: Arc<dyn Signer>,
+        certificate_der: Option<Vec<u8>>,
+        subject_der: Vec<u8>,
+        (not_before, not_after): (Timestamp, Timestamp),
+        blocking: bool,
+        issuer: &IssuerDescription,
+    ) -> Result<Self, Error> {
+        let template = |id| {
+            ResponseTemplate::new(id, signer.algorithm(), certificate_der.as_deref())
+                .map_err(|_| Error::SignerName { issuer: issuer.id.clone() })
+        };
+        let by_key = template(ResponderId::ByKey(signer.public_key().key_identifier()))?;
+        let by_name = template(ResponderId::ByName(&subject_der))?;
+        Ok(IssuerSigner { by_key, by_name, signer, certificate_der, subject_der, not_before, not_after, blocking })
     }
 
     /// The key.
     pub fn signer(&self) -> &dyn Signer {
         &*self.signer
+    }
+
+    /// What its answers have in common (conformance: O11, O12).
+    pub(crate) fn template(&self, form: ResponderIdForm) -> &ResponseTemplate {
+        match form {
+            ResponderIdForm::ByKey => &self.by_key,
+            ResponderIdForm::ByName => &self.by_name,
+        }
     }
 
     /// The delegate's certificate, which goes into the answers.

@@ -21,10 +21,14 @@ pub(crate) struct Changes {
     all: AtomicU64,
 }
 
+/// One whole state, with the issuers that are served and how: it ends when everything may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(u64);
+
 /// A state of the numbers that one certificate goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
-    all: u64,
+    all: State,
     part: u32,
 }
 
@@ -47,7 +51,17 @@ impl Changes {
 
     /// The state now. What is read after this call is no older than it says.
     pub(crate) fn moment(&self, serial: &SerialNumber) -> Moment {
-        Moment { all: self.all.load(Ordering::Acquire), part: self.part(serial).load(Ordering::Acquire) }
+        self.moment_of(self.state(), serial)
+    }
+
+    /// The whole state now. To be asked for before anything is read that belongs to it.
+    pub(crate) fn state(&self) -> State {
+        State(self.all.load(Ordering::Acquire))
+    }
+
+    /// The state now of one certificate's number, within a whole state of before.
+    pub(crate) fn moment_of(&self, all: State, serial: &SerialNumber) -> Moment {
+        Moment { all, part: self.part(serial).load(Ordering::Acquire) }
     }
 
     /// To be called after the status of a certificate was changed.

@@ -33,6 +33,9 @@ const SHARDS: usize = 64;
 /// The longest spelling that is kept; ordinary ones have 80 to 200 octets.
 pub(crate) const MAX_SPELLING_OCTETS: usize = 512;
 
+/// How many spellings of one answer are kept, at most.
+const MAX_SPELLINGS: u32 = 16;
+
 /// What an entry of a map costs beside its content: its slot, the empty ones beside it, and what the allocator takes.
 const SLOT_OCTETS: usize = 96;
 
@@ -80,6 +83,8 @@ pub(crate) struct CachedAnswer {
     refresh_at: Timestamp,
     /// The number of the last moment at which its status was known to be the newest.
     part: AtomicU32,
+    /// How many spellings of it were kept so far.
+    spellings: AtomicU32,
     used: AtomicBool,
 }
 
@@ -90,7 +95,7 @@ impl CachedAnswer {
         let ends = content.status.not_after;
         let refresh_at = if content.produced_at <= ends { half.min(ends.plus(Duration::from_millis(1))) } else { half };
         let part = AtomicU32::new(content.seen.part());
-        CachedAnswer { content, refresh_at, part, used: AtomicBool::new(false) }
+        CachedAnswer { content, refresh_at, part, spellings: AtomicU32::new(0), used: AtomicBool::new(false) }
     }
 
     /// Whether its status is the newest, by the moment that it is now; `status` looks, where that does not tell.
@@ -212,9 +217,11 @@ impl AnswerCache {
         self.answers_about(&answer.content.key.serial).put(answer.content.key, Arc::clone(answer), self.answer_bounds);
     }
 
-    /// Keeps the octets of the request that an answer was given to.
+    /// Keeps the octets of the request that an answer was given to, unless there were many already: the same can be asked
+    /// in more ways than there is room for.
     pub(crate) fn spell(&self, spelling: &[u8], answer: &Arc<CachedAnswer>) {
-        if spelling.len() <= MAX_SPELLING_OCTETS {
+        let is_one_of_few = answer.spellings.fetch_add(1, Ordering::Relaxed) < MAX_SPELLINGS;
+        if is_one_of_few && spelling.len() <= MAX_SPELLING_OCTETS {
             let weak = Arc::downgrade(answer);
             self.spellings_like(spelling).put(spelling.into(), weak, self.spelling_bounds);
         }
@@ -333,18 +340,30 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_to_its_octets_with_every_spelling_of_a_request() {
+    fn it_keeps_to_its_octets_with_all_spellings() {
         let cache = AnswerCache::new(1_000_000, 1 << 20);
-        let kept = answer(key(1), 0, 1000);
-        cache.insert(&kept);
-        for number in 0..20_000_u32 {
-            let slashes = "/".repeat(number as usize % 300);
-            cache.spell(format!("{slashes}{number}").as_bytes(), &kept);
-            cache.insert(&answer(key(number as u8), 0, 1000));
+        for number in 0..2000_u32 {
+            let kept = answer(key(number as u8), 0, 1000);
+            cache.insert(&kept);
+            for slashes in 0..10 {
+                cache.spell(format!("{}{number}", "/".repeat(slashes * 20)).as_bytes(), &kept);
+            }
         }
         assert!((1 << 18..=1 << 20).contains(&cache.octets()), "{}", cache.octets());
-        cache.spell(&[b'/'; MAX_SPELLING_OCTETS + 1], &kept);
-        assert!(cache.spelled(&[b'/'; MAX_SPELLING_OCTETS + 1], Timestamp::EPOCH).is_none());
+    }
+
+    #[test]
+    fn neither_long_spellings_nor_many_of_one_answer_are_kept() {
+        let cache = AnswerCache::new(1000, 1 << 20);
+        let kept = answer(key(1), 0, 1000);
+        cache.insert(&kept);
+        let is_kept = |spelling: &[u8]| {
+            cache.spell(spelling, &kept);
+            cache.spelled(spelling, Timestamp::EPOCH).is_some()
+        };
+        assert!(is_kept(&[b'/'; MAX_SPELLING_OCTETS]) && !is_kept(&[b'/'; MAX_SPELLING_OCTETS + 1]));
+        let kept_ones = (0..1000).filter(|number| is_kept(format!("/{number}").as_bytes())).count();
+        assert_eq!(kept_ones, MAX_SPELLINGS as usize - 2);
     }
 
     #[test]

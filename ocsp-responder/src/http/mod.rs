@@ -145,7 +145,8 @@ impl HttpState {
             answer
         });
         match tokio::time::timeout(self.options.signing_timeout, work).await {
-            Ok(Ok(answer)) => (answer, now),
+            // That took a while, and what may be kept until when is counted from here (conformance: H9).
+            Ok(Ok(answer)) => (answer, (self.clock)()),
             Ok(Err(_)) | Err(_) => (self.responder.refuse_busy(), now),
         }
     }

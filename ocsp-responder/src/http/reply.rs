@@ -85,10 +85,10 @@ pub(super) fn with(asked: &Asked<'_>, answer: &Answer, now: Timestamp) -> Respon
     if let Some(kept) = &answer.kept {
         return again(asked, kept, now);
     }
-    let keep = answer
-        .cacheability
-        .as_ref()
-        .map(|keep| (CachingHeaders::new(&answer.der, keep.this_update, keep.next_update), keep.max_age));
+    let keep = answer.cacheability.as_ref().map(|keep| {
+        let headers = CachingHeaders::new(&answer.der, keep.this_update, keep.next_update);
+        (headers, keep.max_age.min(keep.next_update.since(now)))
+    });
     reply(asked, &answer.der, keep.as_ref().map(|(headers, max_age)| (headers, *max_age)), now)
 }
 

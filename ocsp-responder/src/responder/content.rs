@@ -1,13 +1,10 @@
 //! What an answer says, and for how long.
 
-use pki::ocsp::{
-    CertStatus, ErrorStatus, OcspRequest, PreparedResponse, ResponderId, ResponseContent, SingleResponse,
-    prepare_response,
-};
+use pki::ocsp::{CertStatus, ErrorStatus, OcspRequest, PreparedResponse, SingleResponse};
 use pki::{CrlReason, SerialNumber, Timestamp};
 
-use super::{AnswerKind, Responder, ResponderIdForm, UnknownAnswer};
-use crate::cache::changes::Moment;
+use super::{AnswerKind, Responder, UnknownAnswer};
+use crate::cache::changes::{Moment, State};
 use crate::issuer::Issuer;
 use crate::replica::{KnownState, KnownStatus};
 use crate::signer::IssuerSigner;
@@ -37,6 +34,7 @@ impl Responder {
         issuer: &Issuer,
         signer: &IssuerSigner,
         request: &OcspRequest<'_>,
+        state: State,
         now: Timestamp,
     ) -> Result<Content, ErrorStatus> {
         let as_of = self.replica.as_of().ok_or(ErrorStatus::TryLater)?;
@@ -47,7 +45,7 @@ impl Responder {
         for cert_id in request.cert_ids() {
             // A serial number that no certificate may have was never issued.
             let known = cert_id.serial().and_then(|serial| {
-                let at = self.changes.moment(&serial);
+                let at = self.changes.moment_of(state, &serial);
                 let status = self.replica.status(issuer.index, &serial);
                 seen.push(Seen { serial, status, at });
                 status
@@ -55,18 +53,10 @@ impl Responder {
             is_unknown |= known.is_none();
             responses.push(self.single_response(issuer, signer, cert_id.der(), known, &clock)?);
         }
-        let id = match self.options.responder_id {
-            ResponderIdForm::ByKey => ResponderId::ByKey(signer.signer().public_key().key_identifier()),
-            ResponderIdForm::ByName => ResponderId::ByName(signer.subject_der()),
-        };
-        let content = ResponseContent {
-            responder_id: id,
-            produced_at: now.whole_seconds(),
-            responses: &responses,
-            nonce: request.nonce(),
-            extended_revoke: is_unknown && self.options.unknown == UnknownAnswer::Revoked,
-        };
-        let response = prepare_response(&content, signer.signer().algorithm()).map_err(|error| {
+        let extended_revoke = is_unknown && self.options.unknown == UnknownAnswer::Revoked;
+        let template = signer.template(self.options.responder_id);
+        let prepared = template.prepare(now.whole_seconds(), &responses, request.nonce(), extended_revoke);
+        let response = prepared.map_err(|error| {
             tracing::error!(issuer = issuer.description.id, %error, "an OCSP answer could not be encoded");
             ErrorStatus::InternalError
         })?;

@@ -25,7 +25,7 @@ use pki::Timestamp;
 use pki::feed::{FeedPosition, StatusEntry};
 use pki::ocsp::{CertId, ErrorStatus, IssuerHashes, IssuerMatch, OcspLimits, OcspRequest};
 
-use self::signing::{Keep, from_cache};
+use self::signing::{About, Keep, from_cache};
 use crate::cache::changes::Changes;
 use crate::cache::{AnswerCache, CacheKey, CachedAnswer};
 use crate::issuer::{Issuer, ResponderIssuer};
@@ -315,6 +315,8 @@ impl Responder {
 
     fn try_prepare(&self, request: &Bytes, now: Timestamp) -> Result<Prepared, ErrorStatus> {
         let parsed = OcspRequest::from_der(request, &self.options.limits).map_err(|_| ErrorStatus::MalformedRequest)?;
+        // Before the issuers are looked at: an answer by those of before is out of date with them.
+        let state = self.changes.state();
         let issuer = self.find_issuer(parsed.cert_ids())?;
         if self.freshness(&issuer, now) == Freshness::Withheld {
             self.metrics.withheld.add_one();
@@ -336,7 +338,7 @@ impl Responder {
         }
 
         let (signer, _) = signer.ok_or(ErrorStatus::TryLater)?;
-        let content = self.content(&issuer, &signer, &parsed, now)?;
+        let content = self.content(&issuer, &signer, &parsed, state, now)?;
         if self.last_produced_at.fetch_max(now.unix_seconds(), Ordering::AcqRel) > now.unix_seconds() {
             return Ok(Prepared::ClockBehind);
         }
@@ -347,17 +349,17 @@ impl Responder {
             }
             _ => None,
         };
-        Ok(Prepared::Sign(Box::new(Signing {
+        let about = About {
             request: request.clone(),
             now,
             signer,
-            response: content.response,
             seen: content.seen,
             kind: content.kind,
             times: content.times,
             keep,
             issuer,
-        })))
+        };
+        Ok(Prepared::Sign(Box::new(Signing { response: content.response, about })))
     }
 
     /// The one issuer that all of them are of: a delegate signs for one CA key only, so that a request across two is

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pki::Timestamp;
-use pki::ocsp::{ErrorStatus, Expected, PreparedResponse, verify_response};
+use pki::ocsp::{ErrorStatus, Expected, PreparedResponse, verify_response_by};
 
 use super::content::Seen;
 use super::{Answer, AnswerKind, Cacheability, Prepared, Responder};
@@ -20,11 +20,17 @@ const ATTEMPTS: usize = 3;
 /// An answer that waits for its signature.
 #[derive(Debug)]
 pub struct Signing {
+    pub(super) response: PreparedResponse,
+    pub(super) about: About,
+}
+
+/// What an answer is made of, and what is to become of it.
+#[derive(Debug)]
+pub(super) struct About {
     pub(super) request: Bytes,
     pub(super) now: Timestamp,
     pub(super) issuer: Arc<Issuer>,
     pub(super) signer: Arc<IssuerSigner>,
-    pub(super) response: PreparedResponse,
     pub(super) seen: Vec<Seen>,
     pub(super) kind: AnswerKind,
     /// thisUpdate and nextUpdate of an answer about one certificate without a nonce.
@@ -46,26 +52,25 @@ pub(super) struct Keep {
 impl Signing {
     /// Whether the signature may take a while, so that it belongs on a thread of its own.
     pub fn is_blocking(&self) -> bool {
-        self.signer.is_blocking()
+        self.about.signer.is_blocking()
     }
 }
 
 impl Responder {
     /// Signs an answer, and keeps it if it can be given again.
     pub fn finish(&self, signing: Signing) -> Answer {
-        let mut signing = signing;
+        let Signing { mut response, mut about } = signing;
         for _ in 0..ATTEMPTS {
-            match self.sign(&signing) {
-                Err(status) => return self.counted(self.fall_back(&signing, status)),
+            match self.sign(response, &about) {
+                Err(status) => return self.counted(self.fall_back(&about, status)),
                 Ok(Some(answer)) => return self.counted(answer),
                 Ok(None) => {
                     self.metrics.overtaken.add_one();
                     // Others may have signed at a later second meanwhile: it is that late, and the clock did not go back.
-                    let now = self.last_produced_at().map_or(signing.now, |last| last.max(signing.now));
-                    let request = signing.request.clone();
-                    match self.prepare(&request, now) {
+                    let now = self.last_produced_at().map_or(about.now, |last| last.max(about.now));
+                    match self.prepare(&about.request, now) {
                         Prepared::Ready(answer) => return answer,
-                        Prepared::Sign(again) => signing = *again,
+                        Prepared::Sign(again) => Signing { response, about } = *again,
                         Prepared::ClockBehind => return self.refuse_clock(),
                     }
                 }
@@ -75,71 +80,70 @@ impl Responder {
     }
 
     /// One try: `None` when a status changed meanwhile.
-    fn sign(&self, signing: &Signing) -> Result<Option<Answer>, ErrorStatus> {
-        let Signing { issuer, signer, .. } = signing;
-        let signature = signer.signer().sign(signing.response.tbs_der()).map_err(|error| {
+    fn sign(&self, response: PreparedResponse, about: &About) -> Result<Option<Answer>, ErrorStatus> {
+        let About { issuer, signer, .. } = about;
+        let signature = signer.signer().sign(response.tbs_der()).map_err(|error| {
             self.metrics.signing_failures.add_one();
             tracing::warn!(issuer = issuer.description.id, %error, "an OCSP answer could not be signed");
             ErrorStatus::TryLater
         })?;
         self.metrics.signed.add_one();
-        let der = signing.response.assemble(&signature, signer.certificate_der()).map_err(|error| {
-            tracing::error!(issuer = issuer.description.id, %error, "an OCSP answer could not be encoded");
-            ErrorStatus::InternalError
-        })?;
-        let Some((this_update, next_update)) = signing.times else {
-            let answer = Answer { der: der.into(), kind: signing.kind, cacheability: None, kept: None };
-            return Ok(self.is_still_so(signing).then_some(answer));
+        let der = Bytes::from(signer.template(self.options.responder_id).assemble(response, &signature));
+        let Some((this_update, next_update)) = about.times else {
+            let answer = Answer { der, kind: about.kind, cacheability: None, kept: None };
+            return Ok(self.is_still_so(about).then_some(answer));
         };
-        let (Some(keep), [Seen { status: Some(status), at, .. }]) = (&signing.keep, signing.seen.as_slice()) else {
-            let max_age = issuer.policy.max_age.min(next_update.since(signing.now));
+        let (Some(keep), [Seen { status: Some(status), at, .. }]) = (&about.keep, about.seen.as_slice()) else {
+            let max_age = issuer.policy.max_age.min(next_update.since(about.now));
             let cacheability = Some(Cacheability { this_update, next_update, max_age });
-            let answer = Answer { der: der.into(), kind: signing.kind, cacheability, kept: None };
-            return Ok(self.is_still_so(signing).then_some(answer));
+            let answer = Answer { der, kind: about.kind, cacheability, kept: None };
+            return Ok(self.is_still_so(about).then_some(answer));
         };
         let content = AnswerContent {
             key: keep.key,
             status: *status,
             seen: *at,
             headers: CachingHeaders::new(&der, this_update, next_update),
-            der: der.into(),
-            kind: signing.kind,
-            produced_at: signing.now.whole_seconds(),
+            der,
+            kind: about.kind,
+            produced_at: about.now.whole_seconds(),
             this_update,
             next_update,
             policy: issuer.policy,
         };
-        self.check(signing, &content, &keep.cert_id)?;
+        self.check(about, &content, &keep.cert_id)?;
         let kept = Arc::new(CachedAnswer::new(content));
-        if !self.is_still_so(signing) {
+        if !self.is_still_so(about) {
             return Ok(None);
         }
         self.cache.insert(&kept);
-        Ok(Some(from_cache(kept, keep.is_plain, signing.now)))
+        Ok(Some(from_cache(kept, keep.is_plain, about.now)))
     }
 
     /// Whether the statuses that an answer was made of are still the newest.
     // conformance: O6
-    fn is_still_so(&self, signing: &Signing) -> bool {
-        signing.seen.iter().all(|seen| {
-            let same = || self.replica.status(signing.issuer.index, &seen.serial) == seen.status;
-            self.changes.moment(&seen.serial) == seen.at || same()
+    fn is_still_so(&self, about: &About) -> bool {
+        about.seen.iter().all(|seen| {
+            let now = self.changes.moment(&seen.serial);
+            let same = || self.replica.status(about.issuer.index, &seen.serial) == seen.status;
+            now == seen.at || (!now.is_of_another_state(&seen.at) && same())
         })
     }
 
     /// Reads and verifies an answer as a relying system would, before it is kept.
     // conformance: O29
-    fn check(&self, signing: &Signing, answer: &AnswerContent, cert_id: &[u8]) -> Result<(), ErrorStatus> {
-        let description = &signing.issuer.description;
+    fn check(&self, about: &About, answer: &AnswerContent, cert_id: &[u8]) -> Result<(), ErrorStatus> {
+        let description = &about.issuer.description;
         let expected = Expected {
             cert_id,
             issuer_subject_der: &description.subject_der,
             issuer_key: &description.public_key,
             nonce: None,
-            now: signing.now,
+            now: about.now,
             max_clock_skew: Duration::ZERO,
         };
-        let refused = match verify_response(&answer.der, &expected) {
+        // The signer's certificate was verified when it came.
+        let refused = match verify_response_by(&answer.der, &expected, about.signer.signer().public_key()) {
             Ok(read) => {
                 let kind = AnswerKind::from(read.status);
                 let times = (read.this_update, read.next_update) == (answer.this_update, answer.next_update);
@@ -153,13 +157,13 @@ impl Responder {
     }
 
     /// If nobody can sign, the answer that is kept will do until its nextUpdate.
-    fn fall_back(&self, signing: &Signing, status: ErrorStatus) -> Answer {
-        let keep = signing.keep.as_ref();
-        let kept = keep.and_then(|keep| Some((self.cache.get(&keep.key, signing.now)?, keep.is_plain)));
+    fn fall_back(&self, about: &About, status: ErrorStatus) -> Answer {
+        let keep = about.keep.as_ref();
+        let kept = keep.and_then(|keep| Some((self.cache.get(&keep.key, about.now)?, keep.is_plain)));
         match kept {
             Some((kept, is_plain)) if self.is_current(&kept) => {
                 self.metrics.cache_hits.add_one();
-                from_cache(kept, is_plain, signing.now)
+                from_cache(kept, is_plain, about.now)
             }
             _ => Answer::error(status),
         }

@@ -17,7 +17,7 @@ pub mod request;
 pub mod response;
 
 pub use cert_id::{CertId, CertIdHash, HashAlgorithm, IssuerHashes, IssuerMatch};
-pub use client::{Expected, ResponseError, VerifiedStatus, verify_response};
+pub use client::{Expected, ResponseError, VerifiedStatus, verify_response, verify_response_by};
 pub use delegate::{DelegateCertificate, DelegateError};
 pub use request::{Nonce, OcspLimits, OcspRequest, RequestError, build_request};
 pub use response::{

@@ -4,6 +4,8 @@
 //! an old `good` cannot come back (conformance: O6). The age of the last heartbeat decides whether anything is answered
 //! at all ([`Freshness`]).
 
+mod table;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -13,6 +15,7 @@ use pki::feed::{FeedPosition, PublishedStatus, StatusEntry};
 use pki::ocsp::CertStatus;
 use pki::{CrlReason, SerialNumber, Timestamp};
 
+use self::table::Table;
 use crate::Error;
 
 /// How many parts the map has, each with a lock of its own: growing one of them does not stop the others.
@@ -99,10 +102,8 @@ pub struct Replica {
     position: Mutex<FeedPosition>,
     as_of: AtomicI64,
     issuers: RwLock<HashMap<String, IssuerIndex>>,
-    shards: Vec<RwLock<Shard>>,
+    shards: Vec<RwLock<Table>>,
 }
-
-type Shard = HashMap<(IssuerIndex, SerialNumber), KnownStatus>;
 
 impl Default for Replica {
     fn default() -> Self {
@@ -146,10 +147,10 @@ impl Replica {
         let mut shard = self.shard(&entry.serial).write().unwrap_or_else(PoisonError::into_inner);
         let status = KnownStatus::of(entry);
         position.sequence = sequence;
-        if shard.get(&(issuer, entry.serial)).is_some_and(|known| known.state.is_final() && !status.state.is_final()) {
+        if shard.get(issuer, &entry.serial).is_some_and(|known| known.state.is_final() && !status.state.is_final()) {
             return Ok(None);
         }
-        shard.insert((issuer, entry.serial), status);
+        shard.insert(issuer, entry.serial, status);
         Ok(Some((issuer, entry.serial)))
     }
 
@@ -192,23 +193,19 @@ impl Replica {
     /// in place.
     pub fn filling(&self, certificates: usize) -> Filling<'_> {
         let capacity = certificates.div_ceil(SHARDS);
-        let shards = (0..SHARDS).map(|_| Shard::with_capacity(capacity)).collect();
+        let shards = (0..SHARDS).map(|_| Table::with_capacity(capacity)).collect();
         Filling { replica: self, shards, issuer: None }
     }
 
     /// What is known of a certificate.
     pub fn status(&self, issuer: IssuerIndex, serial: &SerialNumber) -> Option<KnownStatus> {
-        self.shard(serial).read().unwrap_or_else(PoisonError::into_inner).get(&(issuer, *serial)).copied()
+        self.shard(serial).read().unwrap_or_else(PoisonError::into_inner).get(issuer, serial)
     }
 
     /// Forgets certificates that ended before `ended_before`, and returns how many.
     pub fn forget_expired(&self, ended_before: Timestamp) -> usize {
-        let forget = |shard: &RwLock<Shard>| {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let before = shard.len();
-            shard.retain(|_, status| status.not_after >= ended_before);
-            before - shard.len()
-        };
+        let forget =
+            |shard: &RwLock<Table>| shard.write().unwrap_or_else(PoisonError::into_inner).forget_expired(ended_before);
         self.shards.iter().map(forget).sum()
     }
 
@@ -250,7 +247,12 @@ impl Replica {
         self.len() == 0
     }
 
-    fn shard(&self, serial: &SerialNumber) -> &RwLock<Shard> {
+    /// How many octets they take, with what is kept free for more.
+    pub fn octets(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).octets()).sum()
+    }
+
+    fn shard(&self, serial: &SerialNumber) -> &RwLock<Table> {
         &self.shards[shard_of(serial)]
     }
 
@@ -263,7 +265,7 @@ impl Replica {
 #[derive(Debug)]
 pub struct Filling<'a> {
     replica: &'a Replica,
-    shards: Vec<Shard>,
+    shards: Vec<Table>,
     /// The issuer of the last entry: most entries have the one of the entry before.
     issuer: Option<(String, IssuerIndex)>,
 }
@@ -282,7 +284,7 @@ impl Filling<'_> {
                 index
             }
         };
-        self.shards[shard_of(&entry.serial)].insert((issuer, entry.serial), KnownStatus::of(entry));
+        self.shards[shard_of(&entry.serial)].insert(issuer, entry.serial, KnownStatus::of(entry));
         Ok(())
     }
 
@@ -292,7 +294,7 @@ impl Filling<'_> {
         if position < *have {
             return Err(Error::OlderSnapshot { have: *have, offered: position });
         }
-        let count = shards.iter().map(Shard::len).sum();
+        let count = shards.iter().map(Table::len).sum();
         for (place, shard) in replica.shards.iter().zip(shards) {
             *place.write().unwrap_or_else(PoisonError::into_inner) = shard;
         }
