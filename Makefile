@@ -3,11 +3,13 @@
 # DEMO_ARGS     options of the tour: `make demo DEMO_ARGS="--once --dir demo"`; `--help` lists them
 # PARTS         what `make bench` and `make bench-ocsp` measure: `make bench-ocsp PARTS="--json cached nonce"`; all by default
 # SOAK_SECONDS  how long `make soak` runs each fuzz target; 60 by default
+# SOAK_NETWORK_SECONDS  the same for what reads from the network; 600 by default
 # SOAK_KILLS    how often `make soak` kills a process in the middle of its work; 100 by default
 
 SHELL := /bin/bash
 CARGO ?= cargo
 SOAK_SECONDS ?= 60
+SOAK_NETWORK_SECONDS ?= 600
 SOAK_KILLS ?= 100
 
 .DEFAULT_GOAL := help
@@ -42,7 +44,7 @@ bench-ocsp: packages ## the OCSP responder beside bare hyper and the signature a
 soak: packages     ## what takes long: many kills, and every decoder under a fuzzer
 	$(CARGO) build --release --workspace
 	CARDINAL_KILLS=$(SOAK_KILLS) $(CARGO) test --release --workspace -- kill
-	SOAK_SECONDS=$(SOAK_SECONDS) scripts/fuzz.sh
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_NETWORK_SECONDS=$(SOAK_NETWORK_SECONDS) scripts/fuzz.sh
 
 fmt:             ## format the code
 	$(CARGO) fmt --all

@@ -6,12 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fuzz::{NOW, Sample, SampleState};
+use ocsp_responder::snapshot::{SnapshotPlace, SnapshotWriter};
 use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::pkcs8::DecodePrivateKey;
 use pki::certificate::{PreparedCertificate, SignedCertificate, SubjectFields, Validity, prepare, prepare_root};
 use pki::crl::{CrlEntry, CrlHeader, CrlNumber, EntryReason, prepare_crl};
-use pki::feed::{PublishedStatus, StatusEntry};
+use pki::feed::frame::{FORMAT, Frame};
+use pki::feed::{FeedPosition, Origin, PublishedStatus, StatusEntry};
 use pki::ocsp::{
     CertStatus, HashAlgorithm, IssuerHashes, ResponderId, ResponseContent, SingleResponse, build_request,
     prepare_response,
@@ -178,12 +182,9 @@ fn crls(seeds: &Seeds, ca_key: &Key, issuer: &IssuerDescription) -> Fallible {
     };
     let delta = CrlHeader { number: CrlNumber::from(300), base: Some(CrlNumber::from(7)), ..full };
     let released = vec![entry(10, CrlReason::Superseded.into(), None), entry(11, EntryReason::RemoveFromCrl, None)];
-    for (name, header, entries) in [
-        ("empty", full, vec![]),
-        ("three", full, three.clone()),
-        ("shard", shard, three),
-        ("delta", delta, released),
-    ] {
+    for (name, header, entries) in
+        [("empty", full, vec![]), ("three", full, three.clone()), ("shard", shard, three), ("delta", delta, released)]
+    {
         let prepared = prepare_crl(&header, &entries)?;
         let signature = ca_key.sign_digest(prepared.digest())?;
         let mut der = Vec::new();
@@ -197,8 +198,13 @@ fn ocsp(seeds: &Seeds, ca_key: &Key, issuer: &IssuerDescription, card: SerialNum
     let hashes = IssuerHashes::new(&issuer.subject_der, &issuer.public_key);
     let sha1 = hashes.cert_id(HashAlgorithm::Sha1, card);
     let sha256 = hashes.cert_id(HashAlgorithm::Sha256, card);
-    seeds.write("ocsp_request", "sha1.der", build_request(&[&sha1], None)?)?;
-    seeds.write("ocsp_request", "two-nonce.der", build_request(&[&sha1, &sha256], Some(&[7; 32]))?)?;
+    for (name, request) in
+        [("sha1", build_request(&[&sha1], None)?), ("two-nonce", build_request(&[&sha1, &sha256], Some(&[7; 32]))?)]
+    {
+        seeds.write("ocsp_path", &format!("{name}.txt"), STANDARD.encode(&request))?;
+        seeds.write("ocsp_path", &format!("{name}-escaped.txt"), STANDARD.encode(&request).replace('/', "%2F"))?;
+        seeds.write("ocsp_request", &format!("{name}.der"), request)?;
+    }
     for (name, status) in [
         ("good", CertStatus::Good),
         ("hold", CertStatus::Revoked { at: NOW, reason: CrlReason::CertificateHold }),
@@ -245,6 +251,13 @@ fn records(seeds: &Seeds) -> Fallible {
         shard: None,
     };
     seeds.write("feed_entry", "good.cbor", entry.encode())?;
+    let revoked = StatusEntry {
+        serial: serial(5),
+        status: PublishedStatus::Revoked { at: NOW, reason: CrlReason::KeyCompromise, invalidity_date: Some(NOW) },
+        shard: Some(3),
+        ..entry.clone()
+    };
+    following(seeds, &[entry.clone(), revoked])?;
 
     let dir = tempfile::tempdir()?;
     let store = SledStore::open(dir.path())?;
@@ -257,6 +270,45 @@ fn records(seeds: &Seeds) -> Fallible {
     let mut backup = Vec::new();
     store.backup(&mut backup, &mut |_| ())?;
     seeds.write("backup", "small.backup", backup)
+}
+
+/// What a responder that follows a feed gets, and keeps.
+fn following(seeds: &Seeds, entries: &[StatusEntry]) -> Fallible {
+    let position = |sequence| FeedPosition { epoch: 1, sequence };
+    let origin = Origin::from_bytes([7; 32]);
+    // Before the frames, how the network cuts them.
+    let mut frames = vec![40];
+    Frame::Hello { format: FORMAT, origin, position: position(4) }.encode(&mut frames);
+    for (sequence, entry) in (5..).zip(entries) {
+        Frame::Entry { sequence, entry: entry.encode() }.encode(&mut frames);
+    }
+    Frame::Heartbeat { position: position(6), as_of: NOW, issuers: [9; 32] }.encode(&mut frames);
+    seeds.write("feed_frames", "all.bin", frames)?;
+
+    let place = SnapshotPlace { position: position(4), mark: [8; 32] };
+    let mut snapshot = SnapshotWriter::new(Vec::new(), place);
+    for entry in entries {
+        snapshot.put(entry)?;
+    }
+    seeds.write("status_snapshot", "two.bin", snapshot.finish()?.1)?;
+
+    let mut tail = b"CRDNTAI1".to_vec();
+    tail.extend_from_slice(origin.as_bytes());
+    tail.extend_from_slice(&[6; 32]);
+    tail.extend_from_slice(&place.position.epoch.to_be_bytes());
+    tail.extend_from_slice(&place.position.sequence.to_be_bytes());
+    tail.extend_from_slice(&place.mark);
+    // The target sets the tags right.
+    tail.extend_from_slice(&[0; 16]);
+    for entry in entries {
+        let entry = entry.encode();
+        let length = u16::try_from(entry.len())?;
+        tail.extend_from_slice(&length.to_be_bytes());
+        tail.extend_from_slice(&(!length).to_be_bytes());
+        tail.extend_from_slice(&entry);
+        tail.extend_from_slice(&[0; 16]);
+    }
+    seeds.write("replica_tail", "two.bin", tail)
 }
 
 fn serial(number: u8) -> SerialNumber {

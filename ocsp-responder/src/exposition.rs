@@ -1,5 +1,7 @@
 //! What a responder counts, in the form that Prometheus reads: the same names wherever it runs.
 
+use std::sync::Arc;
+
 use pki::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +19,17 @@ struct IssuerLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DoorLabel {
+    door: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DoorEventLabel {
+    door: &'static str,
     kind: &'static str,
 }
 
@@ -106,19 +119,25 @@ pub fn register(registry: &mut Registry, responder: &Responder, now: Timestamp) 
     registry.register("ocsp_answers", "OCSP answers and events, by kind", answers);
 }
 
-/// Puts what the door of a responder counts into a registry that is read once.
-pub fn register_door(registry: &mut Registry, counts: &DoorCounts) {
-    let open = i64::try_from(counts.open.get()).unwrap_or(i64::MAX);
-    registry.register("ocsp_connections_open", "Connections to the public door that are open", gauge(open));
-    let connections: Family<KindLabel, Counter> = Family::default();
-    for (kind, counter) in [
-        ("accepted", &counts.accepted),
-        ("made_room", &counts.made_room),
-        ("turned_away", &counts.turned_away),
-        ("too_slow", &counts.too_slow),
-        ("unread", &counts.unread),
-    ] {
-        connections.get_or_create(&KindLabel { kind }).inc_by(counter.get());
+/// Puts what doors count, each under its name, into a registry that is read once.
+pub fn register_doors<'a>(
+    registry: &mut Registry,
+    doors: impl IntoIterator<Item = (&'static str, &'a Arc<DoorCounts>)>,
+) {
+    let open: Family<DoorLabel, Gauge> = Family::default();
+    let events: Family<DoorEventLabel, Counter> = Family::default();
+    for (door, counts) in doors {
+        open.get_or_create(&DoorLabel { door }).set(i64::try_from(counts.open.get()).unwrap_or(i64::MAX));
+        for (kind, counter) in [
+            ("accepted", &counts.accepted),
+            ("made_room", &counts.made_room),
+            ("turned_away", &counts.turned_away),
+            ("too_slow", &counts.too_slow),
+            ("unread", &counts.unread),
+        ] {
+            events.get_or_create(&DoorEventLabel { door, kind }).inc_by(counter.get());
+        }
     }
-    registry.register("ocsp_connections", "Connections to the public door, by what became of them", connections);
+    registry.register("connections_open", "Connections that are open", open);
+    registry.register("connections", "Connections that came, and those that a limit ended or turned away", events);
 }

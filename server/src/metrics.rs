@@ -1,7 +1,9 @@
 //! What is counted, in the form that Prometheus reads.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use ocsp_responder::door::DoorCounts;
 use ocsp_responder::exposition::{self, gauge};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -29,6 +31,21 @@ pub struct Metrics {
     pub crls: Counter,
     /// Background tasks that failed.
     pub task_failures: Counter,
+    /// Connections.
+    pub doors: DoorsCounts,
+}
+
+/// What is counted at each door.
+#[derive(Debug, Default)]
+pub struct DoorsCounts {
+    /// The API.
+    pub api: Arc<DoorCounts>,
+    /// OCSP, CRLs, CA certificates.
+    pub public: Arc<DoorCounts>,
+    /// Health and metrics.
+    pub operations: Arc<DoorCounts>,
+    /// The admin socket.
+    pub admin: Arc<DoorCounts>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,6 +146,10 @@ pub fn text(service: &Service) -> Result<String, std::fmt::Error> {
         );
     }
     exposition::register(&mut registry, &service.responder, now);
+
+    let DoorsCounts { api, public, operations, admin } = &metrics.doors;
+    let doors = [("api", api), ("public", public), ("operations", operations), ("admin", admin)];
+    exposition::register_doors(&mut registry, doors);
 
     let mut text = String::new();
     encode(&mut text, &registry)?;

@@ -9,7 +9,7 @@ use ca::Authority;
 use ca::authority::{PublicUrls, Settings};
 use config::Config;
 use hsm::{Module, PinFile, TokenOptions, TokenSelector};
-use ocsp_responder::door::DoorLimits;
+use ocsp_responder::door::{Door, DoorCounts, DoorLimits};
 use ocsp_responder::http::{HttpOptions, HttpState};
 use ocsp_responder::{IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
 use pki::certificate::ParsedCertificate;
@@ -301,6 +301,8 @@ impl Prepared {
             unread: config.times.answer_unread,
             shutdown: config.times.shutdown,
         };
+        let counts = &service.metrics.doors;
+        let door = |name, counts: &Arc<DoorCounts>| Door::new(name, limits).counted_by(Arc::clone(counts));
         let clock = Arc::clone(&service.clock);
         let ocsp = HttpState::new(
             Arc::clone(&service.responder),
@@ -317,23 +319,28 @@ impl Prepared {
                 doors.api,
                 service.tls.door(),
                 routes::router(Arc::clone(&service)),
-                limits,
+                door("api", &counts.api),
                 config.times.tls_handshake,
                 stop.clone()
             ),
             doors::public::run(
                 doors.public,
                 doors::public::answering(Arc::clone(&service), ocsp),
-                limits,
+                door("public", &counts.public),
                 stop.clone()
             ),
             doors::operations::run(
                 doors.operations,
                 doors::operations::router(Arc::clone(&service)),
-                limits,
+                door("operations", &counts.operations),
                 stop.clone()
             ),
-            doors::admin::run(doors.admin, doors::admin::router(Arc::clone(&service)), limits, stop.clone()),
+            doors::admin::run(
+                doors.admin,
+                doors::admin::router(Arc::clone(&service)),
+                door("admin", &counts.admin),
+                stop.clone()
+            ),
         );
         let _ = tokio::join!(ticking, ending);
         let _ = tokio::task::spawn_blocking(move || (follower.join(), publisher.join())).await;

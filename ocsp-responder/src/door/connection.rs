@@ -78,6 +78,7 @@ where
     let mut connection =
         Builder::new().max_buf_size(buffer).header_read_timeout(None).serve_connection(stream, service);
     let ended = poll_fn(|cx| {
+        place.begin_turn();
         loop {
             // First what is there to be done: a request that has arrived keeps the place.
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {

@@ -69,7 +69,8 @@ where
             }
             RequestBody { place: (!is_complete).then(|| Arc::clone(&place)), incoming }
         });
-        Answering { future: self.service.call(request), place: Some(place) }
+        let waits = place.ends_turn();
+        Answering { future: self.service.call(request), place: Some(place), waits }
     }
 }
 
@@ -80,6 +81,8 @@ pin_project! {
         #[pin]
         future: F,
         place: Option<Arc<Place>>,
+        // For the turns of the other connections.
+        waits: bool,
     }
 }
 
@@ -91,6 +94,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if std::mem::take(this.waits) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let response = ready!(this.future.poll(cx))?;
         let until = this.place.take().map(|place| {
             // Also when the answer came before the whole of the request: it is refused, say.

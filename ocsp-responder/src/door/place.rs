@@ -10,6 +10,9 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
+/// How many requests of one connection are answered before the others have their turn. A client may send thousands at once.
+const TURN: u8 = 4;
+
 /// Whose share a connection takes: an IPv4 address, or the /64 of an IPv6 address, since one host has all of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin(IpAddr);
@@ -61,6 +64,8 @@ pub(super) struct Place {
     /// When the client last took something of its answer, plus one; 0 if it takes whatever it is given.
     unread: AtomicU64,
     order: AtomicU8,
+    /// Requests taken in this turn.
+    taken: AtomicU8,
     waker: AtomicWaker,
 }
 
@@ -78,6 +83,7 @@ impl Place {
             doing: AtomicU64::new(ANSWERING),
             unread: AtomicU64::new(0),
             order: AtomicU8::new(Order::None as u8),
+            taken: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         };
         place.wait();
@@ -115,6 +121,18 @@ impl Place {
     /// The first octets of a request are there.
     pub(super) fn begin(&self) {
         self.doing.store(self.now() << 2 | BEGUN | WAITING, Ordering::Relaxed);
+    }
+
+    /// It is this connection's turn: the others wait.
+    pub(super) fn begin_turn(&self) {
+        self.taken.store(0, Ordering::Relaxed);
+    }
+
+    /// One more request is taken in this turn; whether it is more than belongs into one.
+    pub(super) fn ends_turn(&self) -> bool {
+        let before = self.taken.load(Ordering::Relaxed);
+        self.taken.store(before.saturating_add(1), Ordering::Relaxed);
+        before >= TURN
     }
 
     /// Since when the client has taken nothing, in microseconds; `None` if it takes what it is given.

@@ -88,7 +88,7 @@ fn text(node: &Node) -> Result<String, fmt::Error> {
         "Signatures that wait for the token; 0 with keys in memory",
         gauge(node.signers.queued().map_or(0, |queued| i64::try_from(queued).unwrap_or(i64::MAX))),
     );
-    exposition::register_door(&mut registry, &node.door);
+    exposition::register_doors(&mut registry, [("public", &node.door)]);
     let (_, end) = node.identity.validity();
     registry.register(
         "client_certificate_seconds_left",

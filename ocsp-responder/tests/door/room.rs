@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use ocsp_responder::door::DoorLimits;
+use tokio::io::AsyncWriteExt;
 
 use crate::street::{LIMITS, Street, settle};
 
@@ -126,4 +127,20 @@ async fn in_a_flood_good_clients_are_served_and_no_more_is_open_than_may_be() {
     drop(flood);
     settle().await;
     assert_eq!(street.counts.open.get(), 1, "nobody is left but the good one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_many_requests_at_once_gives_the_others_their_turn() {
+    let street = Street::open(LIMITS);
+    let mut greedy = street.come("192.0.2.1").await;
+    let mut modest = street.come("192.0.2.2").await;
+    let many = "GET /many HTTP/1.1\r\nhost: door\r\n\r\n".repeat(100);
+    // Both are there before any of them is looked at.
+    greedy.0.write_all(many.as_bytes()).await.unwrap();
+    modest.0.write_all(b"GET /one HTTP/1.1\r\nhost: door\r\n\r\n").await.unwrap();
+    settle().await;
+    let asked = street.behind.asked.lock().unwrap().clone();
+    let before = asked.iter().position(|path| path == "/one").unwrap();
+    assert!(before <= 5, "{before} came before");
+    assert_eq!(asked.len(), 101, "and all of them are answered");
 }

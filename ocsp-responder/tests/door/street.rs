@@ -48,6 +48,8 @@ pub(crate) struct Street {
 pub(crate) struct Behind {
     /// Holds back the answers to `/gate`; one goes with each notification.
     pub(crate) gate: Notify,
+    /// The paths that were asked for, in their order.
+    pub(crate) asked: std::sync::Mutex<Vec<String>>,
     /// Requests that wait there.
     pub(crate) at_gate: AtomicUsize,
     /// Connections that are served, and the most that ever were at one time.
@@ -79,6 +81,7 @@ impl hyper::service::Service<Request<RequestBody>> for Desk {
 
     fn call(&self, request: Request<RequestBody>) -> Self::Future {
         let behind = Arc::clone(&self.0);
+        behind.asked.lock().unwrap().push(request.uri().path().to_owned());
         Box::pin(async move {
             let body = match request.uri().path() {
                 "/gate" => {

@@ -17,7 +17,7 @@ use axum::{Extension, Router};
 use bytes::Bytes;
 use ca::publication::Extent;
 use data_encoding::HEXLOWER;
-use ocsp_responder::door::{self, Door, DoorLimits};
+use ocsp_responder::door::{self, Door};
 use ra::code::{self, CodeLimits};
 use ra::enrolment::{self, FirstOperator};
 use ra::organisation::{self, Organisation};
@@ -364,7 +364,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves the socket until `stop`. Who is neither root nor the service's own user is turned away.
-pub async fn run(listener: UnixListener, router: Router, limits: DoorLimits, stop: watch::Receiver<bool>) {
+pub async fn run(listener: UnixListener, router: Router, door: Door, stop: watch::Receiver<bool>) {
     let own = rustix::process::geteuid().as_raw();
     let accept = async || {
         let (stream, _) = listener.accept().await?;
@@ -378,5 +378,5 @@ pub async fn run(listener: UnixListener, router: Router, limits: DoorLimits, sto
             Some((stream, door::by_router(router.layer(Extension(Account(uid))))))
         }))
     };
-    Door::new("admin", limits).serve(accept, stop).await;
+    door.serve(accept, stop).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::{Extension, Router};
-use ocsp_responder::door::{self, DoorLimits};
+use ocsp_responder::door;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -127,7 +127,7 @@ pub async fn run(
     listener: TcpListener,
     tls: Arc<Door>,
     router: Router,
-    limits: DoorLimits,
+    door: door::Door,
     handshake: Duration,
     stop: watch::Receiver<bool>,
 ) {
@@ -151,5 +151,5 @@ pub async fn run(
             Some((stream, door::by_router(router.layer(Extension(peer)))))
         }))
     };
-    door::Door::new("api", limits).serve(accept, stop).await;
+    door.serve(accept, stop).await;
 }

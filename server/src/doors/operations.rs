@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
-use ocsp_responder::door::{self, Door, DoorLimits};
+use ocsp_responder::door::{self, Door};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -54,11 +54,11 @@ async fn metrics_text(State(service): State<Arc<Service>>) -> Response {
 }
 
 /// Serves health and metrics until `stop`.
-pub async fn run(listener: TcpListener, router: Router, limits: DoorLimits, stop: watch::Receiver<bool>) {
+pub async fn run(listener: TcpListener, router: Router, door: Door, stop: watch::Receiver<bool>) {
     let accept = async || {
         let (stream, from) = listener.accept().await?;
         let service = door::by_router(router.clone());
         Ok((Some(from.ip()), async move { Some((stream, service)) }))
     };
-    Door::new("operations", limits).serve(accept, stop).await;
+    door.serve(accept, stop).await;
 }

@@ -9,7 +9,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Method, StatusCode};
-use ocsp_responder::door::{Door, DoorLimits};
+use ocsp_responder::door::Door;
 use ocsp_responder::http::{HttpState, OcspService};
 use pki::Timestamp;
 use sha2::{Digest, Sha256};
@@ -135,7 +135,7 @@ fn published_certificate(service: &Service, file: &str) -> Result<Option<Publish
 }
 
 /// Serves OCSP, CRLs and CA certificates until `stop`.
-pub async fn run(listener: TcpListener, service: OcspService, limits: DoorLimits, stop: watch::Receiver<bool>) {
+pub async fn run(listener: TcpListener, service: OcspService, door: Door, stop: watch::Receiver<bool>) {
     let accept = async || {
         let (stream, from) = listener.accept().await?;
         let service = service.clone();
@@ -144,5 +144,5 @@ pub async fn run(listener: TcpListener, service: OcspService, limits: DoorLimits
             Some((stream, service))
         }))
     };
-    Door::new("public", limits).serve(accept, stop).await;
+    door.serve(accept, stop).await;
 }

@@ -194,6 +194,9 @@ impl Tail {
         loop {
             let damaged = TailError::Damaged(bytes.len() - records.rest.len());
             let Some((entry, tag)) = records.next().map_err(|Mangled| damaged.clone())? else { break };
+            if tail.end.place.position.sequence == u64::MAX {
+                return Err(damaged.into());
+            }
             tail.end.pass(entry);
             if *tag != tail.end.tag {
                 return Err(damaged.into());
