@@ -50,6 +50,12 @@ fn half_of(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
     not_before.plus((life / 2).saturating_sub(life / 48))
 }
 
+/// Whether a signer is to be replaced. One that is not valid yet, since the CA's clock is ahead, is waited for: the one
+/// before it signs meanwhile, and another new one would push that out.
+fn is_due(replace_at: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+    replace_at <= now || not_after <= now
+}
+
 impl Signers {
     pub(super) fn new(keys: Keys, key_types: Vec<KeyType>) -> Self {
         Signers { keys, key_types, live: Mutex::default() }
@@ -117,7 +123,7 @@ impl Signers {
         for issuer in &trusted.issuers {
             for key_type in &self.key_types {
                 let is_due = match live.get(&(issuer.description.id.clone(), *key_type)) {
-                    Some(live) => live.replace_at <= now || !live.current.is_valid(now),
+                    Some(live) => is_due(live.replace_at, live.current.not_after(), now),
                     None => true,
                 };
                 if is_due && issuer.description.not_after > now {
@@ -264,4 +270,20 @@ async fn replace(
         *slot = Some(connection);
     }
     replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signer_that_is_not_valid_yet_is_not_asked_for_again() {
+        // conformance: O12
+        let at = Timestamp::from_unix_seconds;
+        let replace_at = half_of(at(1000), at(1000 + 86_400));
+        for (now, due) in [(at(0), false), (at(1000), false), (replace_at, true), (at(90_000), true)] {
+            assert_eq!(is_due(replace_at, at(1000 + 86_400), now), due, "{now}");
+        }
+        assert!(replace_at < at(1000 + 43_200));
+    }
 }

@@ -102,9 +102,8 @@ async fn tidy(node: &Arc<Node>, now: Timestamp) {
     let node = Arc::clone(node);
     let tidied = blocking(move || {
         let forgotten = node.responder.forget_expired(now);
-        // Of which nobody knows how long they are to be kept, none is left out.
         let retention = node.issuers.load().as_ref().map(|issuers| issuers.retention());
-        let ended_before = retention.map_or(Timestamp::EPOCH, |retention| now.minus(retention));
+        let ended_before = ended_before(now, node.responder.replica().as_of(), retention);
         if node.replica.is_kept() && (forgotten > 0 || node.replica.compaction_is_due()) {
             node.replica.compact(ended_before)?;
             tracing::info!(forgotten, "the replica on disk was made anew");
@@ -114,6 +113,12 @@ async fn tidy(node: &Arc<Node>, now: Timestamp) {
     if let Err(error) = tidied.await {
         tracing::warn!(%error, "the replica on disk could not be made smaller; the one before goes on");
     }
+}
+
+/// What ended before this is left out of the replica. By the CA's last word, so that a clock far ahead costs nothing; and
+/// nothing, as long as nobody knows how long it is to be kept.
+fn ended_before(now: Timestamp, as_of: Option<Timestamp>, retention: Option<Duration>) -> Timestamp {
+    as_of.zip(retention).map_or(Timestamp::EPOCH, |(as_of, retention)| now.min(as_of).minus(retention))
 }
 
 /// Whether a certificate with this life is to be renewed.
@@ -146,6 +151,17 @@ async fn renew_certificate(node: &Arc<Node>) -> Result<(), NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_out_of_the_replica_goes_by_the_last_word_of_the_ca() {
+        // conformance: O6
+        let at = Timestamp::from_unix_seconds;
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(ended_before(at(200_000), Some(at(199_999)), day), at(113_599));
+        assert_eq!(ended_before(at(9_000_000), Some(at(200_000)), day), at(113_600), "our clock is far ahead");
+        assert_eq!(ended_before(at(200_000), None, day), Timestamp::EPOCH);
+        assert_eq!(ended_before(at(200_000), Some(at(200_000)), None), Timestamp::EPOCH);
+    }
 
     #[test]
     fn a_client_certificate_is_renewed_in_its_last_month_or_its_last_third() {
