@@ -74,6 +74,14 @@ fn the_shipped_responder_says_what_a_file_with_only_a_name_means() {
 }
 
 #[test]
+fn the_example_for_a_responder_in_the_dmz_is_right() {
+    let dmz = responder(include_str!("../../../packaging/ocsp-responder.dmz.toml")).expect("the example");
+    assert_eq!(dmz.data_dir, Path::new("/var/lib/ocsp-responder"));
+    assert_eq!((dmz.limits.connections_per_address, dmz.signer.place), (0, SignerPlace::Memory));
+    assert!(!dmz.listen.metrics.ip().is_unspecified(), "operations are not for the outside");
+}
+
+#[test]
 fn the_defaults_are_those_of_the_domain() {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;

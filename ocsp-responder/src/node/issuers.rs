@@ -196,3 +196,122 @@ fn roots(pinned: &[ParsedCertificate], above: &[ParsedCertificate], now: Timesta
     }
     roots
 }
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use api::Base64;
+    use api::feed::{FeedIssuer, FeedIssuerTimes};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    const ORIGIN: Origin = Origin::from_bytes([7; 32]);
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+    /// A CA certificate: for a key under a name, signed by another.
+    struct Ca {
+        name: &'static str,
+        key: KeyPair,
+    }
+
+    impl Ca {
+        fn new(name: &'static str) -> Self {
+            Ca { name, key: KeyPair::generate().unwrap() }
+        }
+
+        fn params(&self) -> CertificateParams {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, self.name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        }
+
+        fn certificate(&self, by: &Ca) -> Vec<u8> {
+            let params = by.params();
+            let issuer = Issuer::from_params(&params, &by.key);
+            self.params().signed_by(&self.key, &issuer).unwrap().der().to_vec()
+        }
+    }
+
+    fn document(above: &[&Vec<u8>], issuer: &[u8]) -> IssuersDocument {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let times = FeedIssuerTimes {
+            next_update: minutes(10),
+            unsettled_next_update: minutes(1),
+            max_age: Duration::from_secs(5),
+            withhold_after: minutes(5),
+            retention: Duration::ZERO,
+        };
+        IssuersDocument {
+            origin: ORIGIN.to_string(),
+            revision: "ab".repeat(32),
+            above: above.iter().map(|der| Base64(der.to_vec())).collect(),
+            issuers: vec![FeedIssuer { id: "authentication-1".into(), certificate: Base64(issuer.to_vec()), times }],
+            heartbeat: Duration::from_secs(1),
+            stale_after: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn an_issuer_under_a_pinned_root_is_answered_for_and_another_is_not() {
+        let (root, other, issuing) = (Ca::new("Root"), Ca::new("Root"), Ca::new("Issuing"));
+        let (pinned, stranger) = (root.certificate(&root), other.certificate(&other));
+        let issuer = issuing.certificate(&root);
+        let trusted = verify(&document(&[&pinned], &issuer), ORIGIN, from_ref(&pinned), NOW).unwrap();
+        assert_eq!(trusted.issuers[0].description.certificate_der, issuer);
+        assert_eq!((trusted.revision, &trusted.roots[..]), ([0xab; 32], from_ref(&pinned)));
+        // A root that nobody vouches for does not become one by being sent along.
+        let forged = issuing.certificate(&other);
+        let refused = verify(&document(&[&pinned, &stranger], &forged), ORIGIN, from_ref(&pinned), NOW).unwrap_err();
+        assert!(refused.to_string().contains("does not lead to a root"), "{refused}");
+        let elsewhere = Origin::from_bytes([8; 32]);
+        let refused = verify(&document(&[&pinned], &issuer), elsewhere, &[pinned], NOW).unwrap_err();
+        assert!(refused.to_string().contains("enrol it again"), "{refused}");
+    }
+
+    #[test]
+    fn a_new_root_is_pinned_by_its_link_and_one_that_is_used_no_longer_is_dropped() {
+        // conformance: K2
+        let (old, new, issuing) = (Ca::new("Root"), Ca::new("Root"), Ca::new("Issuing"));
+        let (old_root, new_root) = (old.certificate(&old), new.certificate(&new));
+        let (new_with_old, old_with_new) = (new.certificate(&old), old.certificate(&new));
+        let by_old = issuing.certificate(&old);
+        let without = document(&[&old_root, &new_root], &by_old);
+        assert_eq!(verify(&without, ORIGIN, from_ref(&old_root), NOW).unwrap().roots, from_ref(&old_root));
+
+        let rotating = document(&[&new_with_old, &old_with_new, &old_root, &new_root], &by_old);
+        let trusted = verify(&rotating, ORIGIN, from_ref(&old_root), NOW).unwrap();
+        assert_eq!(trusted.roots, [old_root.clone(), new_root.clone()]);
+
+        let by_new = issuing.certificate(&new);
+        let over = document(&[&new_root], &by_new);
+        let trusted = verify(&over, ORIGIN, &[old_root.clone(), new_root.clone()], NOW).unwrap();
+        assert_eq!(trusted.roots, [new_root]);
+        // Whoever was off all that time trusts none of it.
+        assert!(verify(&over, ORIGIN, &[old_root], NOW).is_err());
+    }
+
+    #[test]
+    fn a_document_that_makes_no_sense_is_refused_with_what_is_wrong() {
+        let (root, issuing) = (Ca::new("Root"), Ca::new("Issuing"));
+        let pinned = root.certificate(&root);
+        let issuer = issuing.certificate(&root);
+        let refuse = |change: &dyn Fn(&mut IssuersDocument), words: &str| {
+            let mut document = document(&[&pinned], &issuer);
+            change(&mut document);
+            let refused = verify(&document, ORIGIN, from_ref(&pinned), NOW).unwrap_err().to_string();
+            assert!(refused.contains(words), "{refused}");
+        };
+        refuse(&|document| document.issuers.clear(), "0 issuers");
+        refuse(&|document| document.issuers.push(document.issuers[0].clone()), "stands twice");
+        refuse(&|document| document.issuers[0].id = "../escape".into(), "no name of an issuer");
+        refuse(&|document| document.issuers[0].certificate.0.truncate(100), "authentication-1");
+        refuse(
+            &|document| document.issuers[0].times.withhold_after = Duration::from_secs(600),
+            "past their nextUpdate",
+        );
+        refuse(&|document| document.revision = "ab".into(), "revision");
+    }
+}
