@@ -131,20 +131,19 @@ impl Watch {
         F: Future<Output = (T, Vec<Duration>)> + Send + 'static,
     {
         let work: Vec<F> = work.into_iter().collect();
-        let (before, began) = (self.look(), Instant::now());
+        let measuring = self.begin();
         let mut running: JoinSet<_> = work.into_iter().collect();
         let mut done = Vec::new();
         while let Some(one) = running.join_next().await {
             done.push(one.expect("no part of a measurement panics"));
         }
-        let (wall, after) = (began.elapsed(), self.look());
         let (results, latencies): (Vec<T>, Vec<Vec<Duration>>) = done.into_iter().unzip();
-        let cost = Cost {
-            bench: after.bench.since(before.bench),
-            service: after.service.since(before.service),
-            machine: of_ticks(after.machine.saturating_sub(before.machine)),
-        };
-        (results, Sample { wall, latencies: latencies.concat(), cost, has_service: !self.services.is_empty() })
+        (results, measuring.end(latencies.concat()))
+    }
+
+    /// Begins a measurement.
+    pub(crate) fn begin(&self) -> Measuring<'_> {
+        Measuring { watch: self, before: self.look(), began: Instant::now() }
     }
 
     /// The same on threads, for what blocks.
@@ -157,6 +156,26 @@ impl Watch {
             ((), latencies.expect("no part of a measurement panics"))
         });
         self.all(tasks).await.1
+    }
+}
+
+/// A measurement that has begun.
+pub(crate) struct Measuring<'a> {
+    watch: &'a Watch,
+    before: Look,
+    began: Instant,
+}
+
+impl Measuring<'_> {
+    /// Ends it; the operations took so long.
+    pub(crate) fn end(self, latencies: Vec<Duration>) -> Sample {
+        let (wall, after, before) = (self.began.elapsed(), self.watch.look(), self.before);
+        let cost = Cost {
+            bench: after.bench.since(before.bench),
+            service: after.service.since(before.service),
+            machine: of_ticks(after.machine.saturating_sub(before.machine)),
+        };
+        Sample { wall, latencies, cost, has_service: !self.watch.services.is_empty() }
     }
 }
 

@@ -65,23 +65,26 @@ fn main() -> ExitCode {
 
 /// Measures what is named, of the parts that there are.
 fn measure(arguments: &[&str], named: &[&str], responder: bool, there_are: &[&str]) -> ExitCode {
-    if named.iter().any(|argument| *argument != "--json" && !there_are.contains(argument)) {
-        let which = if responder { "responder " } else { "" };
+    let known = |argument: &str| {
+        argument == "--json" || there_are.contains(&argument) || (responder && argument == responder::EMBEDDED)
+    };
+    if !named.iter().all(|argument| known(argument)) {
+        let which = if responder { "responder [embedded] " } else { "" };
         tell(&format!("usage: bench {which}[--json] [{}]", there_are.join("] [")));
         return ExitCode::from(2);
     }
     if env::var_os(HOME).is_none() {
         return in_own_directory(arguments);
     }
-    let json = named.contains(&"--json");
-    let parts = Parts(named.iter().filter(|argument| **argument != "--json").map(|part| (*part).to_owned()).collect());
+    let (json, embedded) = (named.contains(&"--json"), named.contains(&responder::EMBEDDED));
+    let parts = Parts(named.iter().filter(|part| there_are.contains(part)).map(|part| (*part).to_owned()).collect());
     if responder {
         pin::take_places();
         more_files();
     }
     at_home(async move |home| {
         let report = match responder {
-            true => responder::run(&home, &|part: &str| parts.has(part)).await,
+            true => responder::run(&home, embedded, &|part: &str| parts.has(part)).await,
             false => run(&home, &parts).await,
         };
         say(&if json { report.json() } else { report.text() });

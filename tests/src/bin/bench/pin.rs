@@ -35,16 +35,24 @@ pub(crate) fn is_pinned() -> bool {
     PLACES.get().is_some()
 }
 
-/// Starts a process on the service's processor.
-pub(crate) fn start_service(command: &mut Command) -> std::io::Result<Child> {
-    on_the_service(|| command.spawn())
+/// Where a process runs, once the places are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the service's processor.
+    Service,
+    /// On the client's, beside this program.
+    Client,
+    /// On both.
+    Anywhere,
 }
 
-/// Starts a process that may use both.
-pub(crate) fn start_anywhere(command: &mut Command) -> std::io::Result<Child> {
-    match PLACES.get() {
-        Some(both) => on(both, || command.spawn()),
-        None => command.spawn(),
+/// Starts a process there.
+pub(crate) fn start(command: &mut Command, place: Place) -> std::io::Result<Child> {
+    match (PLACES.get(), place) {
+        (None, _) => command.spawn(),
+        (Some([service, _]), Place::Service) => on(&[*service], || command.spawn()),
+        (Some([_, client]), Place::Client) => on(&[*client], || command.spawn()),
+        (Some(both), Place::Anywhere) => on(both, || command.spawn()),
     }
 }
 

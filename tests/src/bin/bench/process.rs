@@ -17,7 +17,7 @@ use server::{Edge, prepare};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::pin;
+use crate::pin::{self, Place};
 
 /// What a process says when its doors are open.
 const READY: &str = "ready";
@@ -43,11 +43,11 @@ enum End {
 }
 
 impl Helper {
-    async fn start(arguments: Vec<String>) -> Self {
+    async fn start(arguments: Vec<String>, place: Place) -> Self {
         let started = tokio::task::spawn_blocking(move || {
             let mut command = Command::new(own_path());
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut helper = Helper { child: pin::start_service(&mut command)?, end: End::LetGo };
+            let mut helper = Helper { child: pin::start(&mut command, place)?, end: End::LetGo };
             let mut line = String::new();
             BufReader::new(helper.child.stdout.take().expect("its output")).read_line(&mut line)?;
             assert_eq!(line.trim(), READY, "the other process does not serve");
@@ -56,29 +56,31 @@ impl Helper {
         started.await.expect("a thread").expect("the other process starts")
     }
 
-    /// Any program that ends at SIGTERM; it need not serve yet. `pinned` leaves it no processor but the service's.
-    pub(crate) async fn program(mut command: Command, pinned: bool) -> Self {
-        let started = tokio::task::spawn_blocking(move || {
-            command.stdin(Stdio::null());
-            if pinned { pin::start_service(&mut command) } else { pin::start_anywhere(&mut command) }
-        });
+    /// Any program that ends at SIGTERM; it need not serve yet.
+    pub(crate) async fn program(mut command: Command, place: Place) -> Self {
+        let started = tokio::task::spawn_blocking(move || pin::start(command.stdin(Stdio::null()), place));
         let child = started.await.expect("a thread").expect("the program starts");
         Helper { child, end: End::Terminate }
     }
 
+    /// The service, there.
+    pub(crate) async fn serving_at(config: &Path, place: Place) -> Self {
+        Helper::start(vec!["serve".to_owned(), config.display().to_string()], place).await
+    }
+
     /// The service.
     pub(crate) async fn serving(config: &Path) -> Self {
-        Helper::start(vec!["serve".to_owned(), config.display().to_string()]).await
+        Helper::serving_at(config, Place::Service).await
     }
 
     /// A server that has one answer of this size for everything.
     pub(crate) async fn serving_static(address: &str, octets: usize) -> Self {
-        Helper::start(vec!["static".to_owned(), address.to_owned(), octets.to_string()]).await
+        Helper::start(vec!["static".to_owned(), address.to_owned(), octets.to_string()], Place::Service).await
     }
 
     /// A server that has one answer for everything: the one in this file, head and body.
     pub(crate) async fn replaying(address: &str, file: &Path) -> Self {
-        Helper::start(vec!["replay".to_owned(), address.to_owned(), file.display().to_string()]).await
+        Helper::start(vec!["replay".to_owned(), address.to_owned(), file.display().to_string()], Place::Service).await
     }
 
     /// The process's id.

@@ -69,14 +69,9 @@ impl Pair {
     }
 
     async fn measure(&mut self, subject: &Subject, questions: &Arc<Vec<Question>>) {
-        let load = |address| Load {
-            address,
-            from: None,
-            connections: CONNECTIONS,
-            each_anew: false,
-            pace: Pace::even(RATE, LENGTH),
-            asks: Arc::new(InTurn { kind: self.kind, questions: Arc::clone(questions) }),
-            first: 0,
+        let load = |address| {
+            let asks = Arc::new(InTurn { kind: self.kind, questions: Arc::clone(questions) });
+            Load { connections: CONNECTIONS, ..Load::new(address, asks, Pace::even(RATE, LENGTH)) }
         };
         let (asked, responder) = load::measure(&subject.watch(), load(subject.address)).await;
         assert_eq!((asked.unanswered, asked.wrong), (0, 0), "the responder, {:?}", self.kind);

@@ -213,14 +213,14 @@ fn begin(
 pub(crate) async fn run(registered: &Registered, subject: &Subject, report: &mut Report) {
     let questions = some_people(registered, 200);
     let ammunition = Arc::new(Ammunition::new(registered));
-    let good = |kind: Kind, rate: f64, each_anew: bool, address: u8| Load {
-        address: subject.address,
-        from: Some(Ipv4Addr::new(127, 201, 0, address).into()),
-        connections: if each_anew { 64 } else { 8 },
-        each_anew,
-        pace: Pace::even(rate, GOOD),
-        asks: Arc::new(InTurn { kind, questions: Arc::clone(&questions) }),
-        first: 0,
+    let good = |kind: Kind, rate: f64, each_anew: bool, address: u8| {
+        let asks = Arc::new(InTurn { kind, questions: Arc::clone(&questions) });
+        Load {
+            from: Some(Ipv4Addr::new(127, 201, 0, address).into()),
+            connections: if each_anew { 64 } else { 8 },
+            each_anew,
+            ..Load::new(subject.address, asks, Pace::even(rate, GOOD))
+        }
     };
     for wave in &WAVES {
         tell(&format!("good clients, while {} attack: {}", wave.connections, wave.what));

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,16 @@ pub(crate) struct Load {
     pub(crate) asks: Arc<dyn Asks>,
     /// The number of the first request.
     pub(crate) first: usize,
+    /// Ends it early once this is true.
+    pub(crate) enough: Arc<AtomicBool>,
+}
+
+impl Load {
+    /// One by sixteen connections that are kept.
+    pub(crate) fn new(address: SocketAddr, asks: Arc<dyn Asks>, pace: Pace) -> Self {
+        let enough = Arc::default();
+        Load { address, from: None, connections: 16, each_anew: false, pace, asks, first: 0, enough }
+    }
 }
 
 /// What came of it.
@@ -170,6 +181,9 @@ impl Shared {
         match &self.load.pace {
             Pace::Timetable(times) => {
                 for (number, time) in times.iter().enumerate() {
+                    if self.load.enough.load(Ordering::Relaxed) {
+                        break;
+                    }
                     wait_until(begin + *time).await;
                     self.push(Some((self.load.first + number, begin + *time)));
                 }

@@ -58,15 +58,8 @@ impl Asks for Logins {
 }
 
 fn load(subject: &Subject, asks: &Arc<Logins>, pace: Pace, first: usize) -> Load {
-    Load {
-        address: subject.address,
-        from: None,
-        connections: CONNECTIONS,
-        each_anew: false,
-        pace,
-        asks: Arc::clone(asks) as Arc<dyn Asks>,
-        first,
-    }
+    let asks = Arc::clone(asks) as Arc<dyn Asks>;
+    Load { connections: CONNECTIONS, first, ..Load::new(subject.address, asks, pace) }
 }
 
 fn times(p50: Duration, p99: Duration) -> f64 {

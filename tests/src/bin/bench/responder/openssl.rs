@@ -18,6 +18,7 @@ use super::register;
 use super::subject::{InTurn, Kind, Registered, Subject, some_people};
 use crate::cost::{Sample, Watch};
 use crate::ocsp::Question;
+use crate::pin::Place;
 use crate::process::Helper;
 use crate::report::Report;
 use crate::wire::Connection;
@@ -51,7 +52,7 @@ async fn start(home: &Home, address: SocketAddr) -> (Helper, Arc<Vec<Question>>)
         .args(["-ignore_err", "-port", &address.port().to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let process = Helper::program(command, true).await;
+    let process = Helper::program(command, Place::Service).await;
     let issuer = Arc::new(ParsedCertificate::from_der(certificate.der()).expect("a CA certificate"));
     let question = |person| Question::of(Arc::clone(&issuer), register::serial(person, 0));
     let questions: Vec<Question> = (0..CERTIFICATES).map(question).collect();
@@ -71,14 +72,9 @@ pub(crate) async fn run(registered: &Registered, subject: &Subject, report: &mut
     let of_ours = some_people(registered, CERTIFICATES as usize);
     for (id, kind, what) in [("openssl", Kind::Post, "without a nonce"), ("openssl.nonce", Kind::Nonce, "with a nonce")]
     {
-        let load = |address, questions| Load {
-            address,
-            from: None,
-            connections: CONNECTIONS,
-            each_anew: true,
-            pace: Pace::Closed(LENGTH),
-            asks: Arc::new(InTurn { kind, questions }),
-            first: 0,
+        let load = |address, questions| {
+            let load = Load::new(address, Arc::new(InTurn { kind, questions }), Pace::Closed(LENGTH));
+            Load { connections: CONNECTIONS, each_anew: true, ..load }
         };
         let (its, sample) = load::measure(&Watch::of(&openssl), load(address, Arc::clone(&of_openssl))).await;
         let (asked, ours) = load::measure(&subject.watch(), load(subject.address, Arc::clone(&of_ours))).await;

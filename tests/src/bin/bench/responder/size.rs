@@ -21,7 +21,12 @@ pub(crate) fn run(registered: &Registered, subject: &Subject, report: &mut Repor
     report.value("size.octets", octets, "octets", what);
     report.wanted(format!("at most {OCTETS} for the status"), octets <= OCTETS);
     let (clock, processor) = (subject.started.as_secs_f64(), since_its_start(&subject.process).as_secs_f64());
-    let what = format!("from nothing to the first \"good\" with all of them, {processor:.2} s of processor time");
+    if let Some(fetched) = subject.fetched {
+        let what = "from nothing to the first \"good\" when all of them have to be fetched from the service";
+        report.value("size.fetch", fetched.as_secs_f64(), "s", what);
+    }
+    let what =
+        format!("from nothing to the first \"good\" with all of them on its disk, {processor:.2} s of processor time");
     report.value("size.start", clock, "s", what);
     report.wanted(format!("less than {SECONDS}"), clock < SECONDS);
 }

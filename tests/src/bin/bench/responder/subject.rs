@@ -1,7 +1,6 @@
 //! Who is asked: a responder that knows the whole register, and the questions about it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,12 @@ use server::clock::{Clock, SystemClock};
 use tests::deployment::Site;
 use tests::{Ask, Door, Home, Options, eventually};
 
+use super::enrolled::Enrolled;
 use super::load::{Asks, mixed};
 use super::register;
 use crate::cost::{Watch, memory};
 use crate::ocsp::Question;
+use crate::pin::Place;
 use crate::process::Helper;
 use crate::site;
 use crate::wire::{Answer, Connection};
@@ -27,24 +28,45 @@ pub(crate) struct Registered {
     pub(crate) people: u32,
     /// The issuer of login certificates.
     pub(crate) issuer: Arc<ParsedCertificate>,
-    /// What the service needs in memory without the register, in octets.
+    /// The responder that is measured: the service's own, or one of its own.
+    kind: Which,
+    /// What it needs in memory without the register, in octets.
     pub(crate) empty: u64,
+}
+
+/// Which responder is measured.
+enum Which {
+    /// The one inside the service.
+    Embedded,
+    /// The program `ocsp-responder`.
+    Apart(Enrolled),
 }
 
 impl Registered {
     /// Makes the deployment, and fills the file with the statuses.
-    pub(crate) async fn make(home: &Home) -> Self {
+    pub(crate) async fn make(home: &Home, embedded: bool) -> Self {
         let site = site::initialise(home, &Options { name: site::NAME, ..Options::default() }).await;
         let file = site::config_file(home, site::NAME);
-        let service = Helper::serving(&file).await;
-        let empty = memory(&service);
+        let service = Helper::serving_at(&file, if embedded { Place::Service } else { Place::Client }).await;
+        let (kind, empty) = if embedded {
+            (Which::Embedded, memory(&service))
+        } else {
+            let enrolled = Enrolled::enrol(&site, 0).await;
+            let process = enrolled.start(Place::Service).await;
+            enrolled.is_ready().await;
+            let empty = memory(&process);
+            process.stop().await;
+            // The feed's place will be the same with the register.
+            enrolled.forget();
+            (Which::Apart(enrolled), empty)
+        };
         service.stop().await;
         let people = register::people();
         let statuses = site.config.service.data_dir.join("status.snapshot");
         let filled = tokio::task::spawn_blocking(move || register::fill(&statuses, people, SystemClock.now()));
         filled.await.expect("the register is written");
         let issuer = ParsedCertificate::from_der(&site.issuer(register::LOGIN_ISSUER)).expect("a CA certificate");
-        Registered { site, people, issuer: Arc::new(issuer), empty }
+        Registered { site, people, issuer: Arc::new(issuer), kind, empty }
     }
 
     /// How many certificates are in the register.
@@ -57,9 +79,32 @@ impl Registered {
         Question::of(Arc::clone(&self.issuer), register::serial(person, 0))
     }
 
-    /// The service's configuration.
-    pub(crate) fn config_file(&self) -> PathBuf {
-        site::config_file(&self.site.home, site::NAME)
+    /// Starts the service and the responder that is measured, which then has the register on its disk.
+    pub(crate) async fn start(&self) -> Subject {
+        let config = site::config_file(&self.site.home, site::NAME);
+        match &self.kind {
+            Which::Embedded => {
+                let began = Instant::now();
+                let process = Helper::serving_at(&config, Place::Service).await;
+                let listen = &self.site.config.listen;
+                first_answer(self, listen.public).await;
+                let (address, operations) = (listen.public, listen.metrics);
+                Subject { process, service: None, address, operations, started: began.elapsed(), fetched: None }
+            }
+            Which::Apart(enrolled) => {
+                let service = Helper::serving_at(&config, Place::Client).await;
+                let began = Instant::now();
+                let process = enrolled.start(Place::Service).await;
+                first_answer(self, enrolled.address).await;
+                let fetched = Some(began.elapsed());
+                process.stop().await;
+                let began = Instant::now();
+                let process = enrolled.start(Place::Service).await;
+                first_answer(self, enrolled.address).await;
+                let (address, operations) = (enrolled.address, enrolled.operations);
+                Subject { process, service: Some(service), address, operations, started: began.elapsed(), fetched }
+            }
+        }
     }
 }
 
@@ -67,23 +112,25 @@ impl Registered {
 pub(crate) struct Subject {
     /// Its process.
     pub(crate) process: Helper,
+    /// The service that it follows, when that is another process.
+    pub(crate) service: Option<Helper>,
     /// Where it answers.
     pub(crate) address: SocketAddr,
     /// Where it tells how it is.
     pub(crate) operations: SocketAddr,
-    /// How long it took from nothing to the first answer.
+    /// How long it took from nothing to the first answer, with the register on the disk.
     pub(crate) started: Duration,
+    /// The same without it: it was fetched from the service.
+    pub(crate) fetched: Option<Duration>,
 }
 
 impl Subject {
-    /// The responder inside of `cardinal serve`.
-    pub(crate) async fn in_the_service(registered: &Registered) -> Self {
-        let began = Instant::now();
-        let process = Helper::serving(&registered.config_file()).await;
-        let listen = &registered.site.config.listen;
-        let (address, operations) = (listen.public, listen.metrics);
-        first_answer(registered, address).await;
-        Subject { process, address, operations, started: began.elapsed() }
+    /// Stops it, and the service.
+    pub(crate) async fn stop(self) {
+        self.process.stop().await;
+        if let Some(service) = self.service {
+            service.stop().await;
+        }
     }
 
     /// Its costs.
