@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use api::admin::BackupRequest;
 use api::cards::CardStatusReply;
 use pki::feed::frame::Frame;
 use pki::feed::{FeedPosition, Mark, PublishedStatus};
 use pki::{CrlReason, SerialNumber, Timestamp};
+use server::backup::restore;
 use server::clock::Clock;
 use tests::desk::path;
 use tests::follower::Place;
@@ -348,5 +350,39 @@ fn a_responder_whose_certificate_is_revoked_gets_nothing_of_what_comes_after() {
         world.card().await;
         let refused = follower.try_tail(world.feed_place()).await.whole().await.unwrap();
         refused.refused(401, "client-certificate");
+    });
+}
+
+#[test]
+fn a_restore_raises_the_epoch_and_whoever_followed_before_fetches_a_snapshot() {
+    isolated(async |home| {
+        let world = World::new(&home).await;
+        let follower = world.enrol_follower("ocsp-1.example").await;
+        let card = world.card().await;
+        let file = home.file("one.backup");
+        let request = BackupRequest { path: file.display().to_string() };
+        world.admin().send(Ask::post("/backup").json(&request)).await.expect(201);
+        let at_backup = world.feed_place();
+        // What is lost by the restore, and was seen by followers.
+        world.issuer.suspend(&card, "investigation").await;
+        let seen = world.feed_place();
+        let mut tail = follower.tail(seen).await;
+        tail.until(seen.position.sequence).await;
+
+        let World { deployment, .. } = world;
+        let (site, ()) = tokio::join!(deployment.stop(), tail.end());
+        let config = site.config.clone();
+        let restored = tokio::task::spawn_blocking(move || restore(&config, &file, true)).await.unwrap();
+        restored.unwrap_or_else(|error| panic!("{error}"));
+        let deployment = site.start().await;
+        for before in [seen, at_backup] {
+            let reply = follower.try_tail(before).await.whole().await.unwrap();
+            reply.refused(409, api::feed::DIVERGED);
+        }
+        let (place, _) = follower.snapshot().await;
+        assert!(place.position.epoch > seen.position.epoch);
+        let mut tail = follower.tail(place).await;
+        tail.until(deployment.feed_place().position.sequence).await;
+        assert_eq!(follower.issuers().await.origin, follower.origin.to_string());
     });
 }
