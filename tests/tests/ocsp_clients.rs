@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use api::responders::SignerKeys;
 use api::rotation::{RotationRequest, RotationView};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use der::{Decode, Encode};
@@ -10,8 +11,9 @@ use pki::SerialNumber;
 use pki::ocsp::{HashAlgorithm, IssuerHashes, build_request};
 use tests::openssl::write_certificate;
 use tests::pkilint::{assert_clean, lint_ocsp};
+use tests::responder::RemoteResponder;
 use tests::strangers::run;
-use tests::{Ask, Home, Options, PaperCard, World, isolated};
+use tests::{Ask, Door, Home, Options, PaperCard, World, isolated};
 
 /// A service with cards in different states, and their certificates as files.
 struct Scene {
@@ -19,6 +21,8 @@ struct Scene {
     good: PaperCard,
     dir: PathBuf,
     url: String,
+    /// The responder, where it is a process of its own.
+    remote: Option<RemoteResponder>,
 }
 
 impl Scene {
@@ -40,7 +44,18 @@ impl Scene {
             write_certificate(&dir, name, &card.authentication_certificate);
         }
         let url = format!("http://{}/ocsp", world.config.listen.public);
-        Scene { world, good, dir, url }
+        Scene { world, good, dir, url, remote: None }
+    }
+
+    /// The same, with a responder that is a process of its own.
+    async fn remote(home: &Home, key_types: &'static str) -> Self {
+        let scene = Scene::with(home, Options::default()).await;
+        let changes = [("key_types = [\"P-256\"]", key_types)];
+        let mut remote = scene.world.enrol_responder_with(1, SignerKeys::Memory, &changes).await;
+        remote.start().await;
+        scene.world.followed_by(2).await;
+        let Door::Plain(address) = remote.public() else { panic!("OCSP is plain HTTP") };
+        Scene { url: format!("http://{address}/ocsp"), remote: Some(remote), ..scene }
     }
 
     /// Asks by OpenSSL, which trusts the root alone; what it prints.
@@ -75,6 +90,12 @@ impl Scene {
         assert!(succeeded, "{arguments:?}: {text}");
         let headers = std::fs::read_to_string(self.dir.join("headers")).unwrap();
         (text.trim().parse().unwrap_or_else(|_| panic!("{text}")), headers)
+    }
+
+    /// A POST of a file by curl.
+    fn post(&self, file: &str, content_type: &str) -> (u16, String) {
+        let content_type = format!("content-type: {content_type}");
+        self.curl(&["--data-binary", &format!("@{file}"), "-H", &content_type, &self.url])
     }
 
     fn answer(&self) -> Vec<u8> {
@@ -129,8 +150,7 @@ fn get_and_post_by_curl(scene: &Scene) {
             assert_eq!(scene.curl(&[&path]).0, 200, "{path}");
             answers.push(scene.answer());
         }
-        let posted = ["--data-binary", "@request.der", "-H", "content-type: application/ocsp-request", &scene.url];
-        assert_eq!(scene.curl(&posted).0, 200);
+        assert_eq!(scene.post("request.der", "application/ocsp-request").0, 200);
         answers.push(scene.answer());
         assert!(answers.iter().all(|answer| *answer == answers[0]), "one answer, however it is asked for");
         let text = scene.read_by_openssl("answer.der", &[hash, "-cert", "good.pem"]);
@@ -216,15 +236,24 @@ fn a_client_gets_the_algorithm_that_it_prefers_and_who_prefers_none_the_first() 
             std::fs::write(scene.dir.join("preferring.der"), preferring(&plain, preferred)).unwrap();
             // Twice: what is kept for repetition must not be given to who prefers another.
             for _ in 0..2 {
-                let data = ["--data-binary", "@preferring.der", "-H", "content-type: application/ocsp-request"];
-                assert_eq!(scene.curl(&[&data[..], &[&scene.url]].concat()).0, 200);
+                assert_eq!(scene.post("preferring.der", "application/ocsp-request").0, 200);
                 let text = scene.read_by_openssl("answer.der", &["-sha256", "-cert", "good.pem", "-resp_text"]);
-                let of_answer = text.split("Signature Algorithm:").nth(1).unwrap_or_default();
-                assert!(of_answer.trim().starts_with(expected), "{preferred:?}: {text}");
+                assert_eq!(signature_algorithm(&text), expected, "{preferred:?}: {text}");
                 assert!(text.contains("good.pem: good"), "{text}");
             }
         }
     });
+}
+
+fn extension_of(oid: &str, critical: bool, value: &[u8]) -> x509_cert::ext::Extension {
+    let extn_value = der::asn1::OctetString::new(value).unwrap();
+    x509_cert::ext::Extension { extn_id: oid.parse().unwrap(), critical, extn_value }
+}
+
+/// What signed an answer, out of what OpenSSL prints of it.
+fn signature_algorithm(text: &str) -> &str {
+    let after = text.split("Signature Algorithm:").nth(1).unwrap_or_default();
+    after.split_whitespace().next().unwrap_or_default()
 }
 
 /// The request with preferred signature algorithms (RFC 6960 4.4.7.1).
@@ -237,12 +266,8 @@ fn preferring(request: &[u8], algorithms: &[&str]) -> Vec<u8> {
             cert_identifier: None,
         })
         .collect();
-    let extension = x509_cert::ext::Extension {
-        extn_id: "1.3.6.1.5.5.7.48.1.8".parse().unwrap(),
-        critical: false,
-        extn_value: der::asn1::OctetString::new(preferred.to_der().unwrap()).unwrap(),
-    };
-    request.tbs_request.request_extensions = (!algorithms.is_empty()).then(|| vec![extension]);
+    request.tbs_request.request_extensions = (!algorithms.is_empty())
+        .then(|| vec![extension_of("1.3.6.1.5.5.7.48.1.8", false, &preferred.to_der().unwrap())]);
     request.to_der().unwrap()
 }
 
@@ -272,6 +297,89 @@ fn signers_are_replaced_under_the_eyes_of_openssl() {
         // The answer that was kept is good for as long as it says, by whomever it was signed.
         assert!(scene.openssl(&["-no_nonce", "-cert", "good.pem"]).contains("good.pem: good"));
         assert!(scene.openssl(&["-no_nonce", "-cert", "cancelled.pem"]).contains("cancelled.pem: revoked"));
+    });
+}
+
+// conformance: O1, O2, O3, O4, O7, O8, O12, O14, O17, O22, H1, H2, H3, H9
+#[test]
+fn every_client_understands_a_responder_that_is_a_process_of_its_own() {
+    isolated(async |home| {
+        let scene = Scene::remote(&home, "key_types = [\"RSA-2048\", \"P-256\"]").await;
+        let text = scene.openssl(&["-cert", "good.pem", "-resp_text"]);
+        assert!(text.contains("sha256WithRSAEncryption"), "{text}");
+        let name = &scene.remote.as_ref().expect("a process").name;
+        assert!(text.contains(&format!("OCSP signer of authentication-1 at {name}")), "{text}");
+        every_status_by_openssl(&scene);
+        get_and_post_by_curl(&scene);
+        every_status_by_gnutls(&scene);
+
+        let plain = scene.request("request.der", &["-sha256", "-cert", "good.pem", "-no_nonce"]);
+        for (preferred, expected) in
+            [(&[][..], "sha256WithRSAEncryption"), (&["1.2.840.10045.4.3.2"], "ecdsa-with-SHA256")]
+        {
+            std::fs::write(scene.dir.join("preferring.der"), preferring(&plain, preferred)).unwrap();
+            assert_eq!(scene.post("preferring.der", "application/ocsp-request").0, 200);
+            let text = scene.read_by_openssl("answer.der", &["-sha256", "-cert", "good.pem", "-resp_text"]);
+            assert_eq!(signature_algorithm(&text), expected, "{text}");
+            assert_clean(expected, &lint_ocsp(&scene.answer()));
+        }
+        scene.world.issuer.cancel(&scene.good, "lost").await;
+        assert!(scene.openssl(&["-no_nonce", "-cert", "good.pem"]).contains("good.pem: revoked"));
+    });
+}
+
+// conformance: O6, O9, O15, O16, O18, O20, O21, O27
+#[test]
+fn what_is_asked_wrongly_is_refused_by_name_and_what_is_signed_is_answered() {
+    isolated(async |home| {
+        let scene = Scene::with(&home, Options::default()).await;
+        write_certificate(&scene.dir, "signing.pem", &scene.world.issuer("signing-1"));
+        write_certificate(&scene.dir, "sign.pem", &scene.good.signing_certificate);
+        let key = pki::pem::encode("PRIVATE KEY", &scene.good.authentication.to_pkcs8());
+        std::fs::write(scene.dir.join("good.key"), key).unwrap();
+
+        let signed = scene.request("signed.der", &["-cert", "good.pem", "-signer", "good.pem", "-signkey", "good.key"]);
+        let request = x509_ocsp::OcspRequest::from_der(&signed).unwrap();
+        assert!(request.optional_signature.is_some() && request.tbs_request.requestor_name.is_some());
+        // A signed request has its chain in it; the shipped limit has room for it.
+        assert_eq!(scene.post("signed.der", "application/ocsp-request").0, 200);
+        assert!(scene.read_by_openssl("answer.der", &["-cert", "good.pem"]).contains("good.pem: good"));
+
+        let refused = |arguments: &[&str], expected: &str| {
+            let (_, text) = run(&scene.dir, "openssl", &[&["ocsp", "-url", &scene.url], arguments].concat());
+            assert!(text.contains(&format!("Responder Error: {expected}")), "{arguments:?}: {text}");
+        };
+        refused(&["-issuer", "root.pem", "-cert", "issuer.pem"], "unauthorized");
+        refused(
+            &["-issuer", "issuer.pem", "-cert", "good.pem", "-issuer", "signing.pem", "-cert", "sign.pem"],
+            "unauthorized",
+        );
+        let plain = scene.request("request.der", &["-sha256", "-cert", "good.pem", "-no_nonce"]);
+        let mut other_key = plain.clone();
+        let record = scene.world.record(&scene.good.authentication_certificate);
+        let issuer = pki::certificate::ParsedCertificate::from_der(&scene.world.issuer(&record.id.issuer)).unwrap();
+        let hash = HashAlgorithm::Sha256.digest(issuer.public_key().key_bits());
+        let at = plain.windows(hash.len()).position(|octets| octets == hash).expect("the issuer's key hash");
+        other_key[at] ^= 1;
+        let with = |extension: &str, critical: bool, value: &[u8]| {
+            let mut request = x509_ocsp::OcspRequest::from_der(&plain).unwrap();
+            request.tbs_request.request_extensions = Some(vec![extension_of(extension, critical, value)]);
+            request.to_der().unwrap()
+        };
+        let nonce = "1.3.6.1.5.5.7.48.1.2";
+        for (what, request, status) in [
+            ("another key of the issuer's name", other_key, 6),
+            ("an empty nonce", with(nonce, false, &[4, 0]), 1),
+            ("a nonce of 129 octets", with(nonce, false, &[&[4, 0x81, 129][..], &[7; 129]].concat()), 1),
+            ("an unknown critical extension", with("1.2.3.4", true, &[5, 0]), 1),
+        ] {
+            std::fs::write(scene.dir.join("wrong.der"), request).unwrap();
+            assert_eq!(scene.post("wrong.der", "application/ocsp-request").0, 200, "{what}");
+            assert_eq!(scene.answer(), [0x30, 3, 0x0a, 1, status], "{what}");
+        }
+        std::fs::write(scene.dir.join("other.der"), with("1.2.3.4", false, &[5, 0])).unwrap();
+        assert_eq!(scene.post("other.der", "application/ocsp-request").0, 200);
+        assert!(scene.read_by_openssl("answer.der", &["-sha256", "-cert", "good.pem"]).contains("good.pem: good"));
     });
 }
 
@@ -315,26 +423,17 @@ fn http_is_as_clients_and_caches_need_it() {
             assert_eq!((status, header(&headers, "allow").as_str()), (405, "GET, HEAD, POST"), "{headers}");
         }
 
-        let post = |file: &str, content_type: &str| {
-            scene.curl(&[
-                "--data-binary",
-                &format!("@{file}"),
-                "-H",
-                &format!("content-type: {content_type}"),
-                &scene.url,
-            ])
-        };
-        let (status, headers) = post("request.der", "text/plain");
+        let (status, headers) = scene.post("request.der", "text/plain");
         assert_eq!((status, header(&headers, "cache-control").as_str()), (200, "no-store"), "{headers}");
         assert!(scene.read_by_openssl("answer.der", &["-sha256", "-cert", "good.pem"]).contains("good.pem: good"));
         for (name, octets) in [("empty", &[][..]), ("rubbish", b"rubbish"), ("more", &[&request[..], &[0]].concat())] {
             std::fs::write(scene.dir.join(name), octets).unwrap();
-            let (status, headers) = post(name, "application/ocsp-request");
+            let (status, headers) = scene.post(name, "application/ocsp-request");
             assert_eq!((status, header(&headers, "cache-control").as_str()), (200, "no-store"), "{name}: {headers}");
             assert_eq!(scene.answer(), [0x30, 3, 0x0a, 1, 1], "{name}: malformedRequest and nothing else");
         }
         std::fs::write(scene.dir.join("long"), vec![b'M'; 4097]).unwrap();
-        assert_eq!(post("long", "application/ocsp-request").0, 413);
+        assert_eq!(scene.post("long", "application/ocsp-request").0, 413);
         // Longer than 255 octets, as RFC 9919 5 would not have it, and answered all the same.
         let several = scene.request("several.der", &["-sha256", "-cert", "good.pem", "-cert", "held.pem", "-nonce"]);
         let long = format!("{}/{}", scene.url, BASE64URL_NOPAD.encode(&several));
