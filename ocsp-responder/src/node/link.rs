@@ -166,7 +166,7 @@ async fn tail(node: &Arc<Node>, connection: &mut Connection) -> Result<(Incoming
     let kept = node.replica.place();
     let mut place = match kept {
         Some(place) => place,
-        None => snapshot(node, connection).await?,
+        None => snapshot(node, connection, None).await?,
     };
     for is_new in [kept.is_none(), true] {
         let query = TailQuery {
@@ -178,7 +178,7 @@ async fn tail(node: &Arc<Node>, connection: &mut Connection) -> Result<(Incoming
             Ok(body) => return Ok((body, place)),
             Err(Refused { error, .. }) if is_diverged(&error) && !is_new => {
                 tracing::warn!(%error, "the replica is not of the feed as it is now; a snapshot is fetched");
-                place = snapshot(node, connection).await?;
+                place = snapshot(node, connection, Some(place)).await?;
             }
             Err(Refused { error, .. }) => return Err(error),
         }
@@ -193,15 +193,19 @@ fn is_diverged(error: &NodeError) -> bool {
     error.problem().is_some_and(|problem| problem.status == 409 && problem.name() == feed::DIVERGED)
 }
 
-/// Fetches a snapshot, and takes it.
-async fn snapshot(node: &Arc<Node>, connection: &mut Connection) -> Result<SnapshotPlace, NodeError> {
+/// Fetches a snapshot, and takes it; `instead_of` is where the feed would not go on.
+async fn snapshot(
+    node: &Arc<Node>,
+    connection: &mut Connection,
+    instead_of: Option<SnapshotPlace>,
+) -> Result<SnapshotPlace, NodeError> {
     let limit = node.config.limits.snapshot_megabytes.saturating_mul(1_000_000);
     let bytes = connection.file(feed::SNAPSHOT, limit, "Raise `limits.snapshot_megabytes`").await?;
     node.feed.snapshots.fetch_add(1, Ordering::Relaxed);
     let node = Arc::clone(node);
     blocking(move || {
         let place = Snapshot::open(&bytes).map_err(ReplicaDirError::from)?.place();
-        match node.replica.take_snapshot(&bytes, &node.responder) {
+        match node.replica.take_snapshot(&bytes, instead_of, &node.responder) {
             Ok(certificates) => {
                 tracing::info!(certificates, sequence = place.position.sequence, "a snapshot was taken")
             }

@@ -65,9 +65,21 @@ pub enum ReplicaDirError {
     InUse(std::path::PathBuf),
     /// What was offered is older than what was seen: never taken, since it could bring an old `good` back.
     #[error(
-        "{offered:?} was offered, and {seen:?} was seen already: the CA was put back without `cardinal restore`, which raises the epoch"
+        "{offered:?} was offered, and {seen:?} was seen already: the CA was put back without `cardinal restore`, which \
+         raises the epoch"
     )]
     Older {
+        /// The furthest place that was seen.
+        seen: FeedPosition,
+        /// What was offered.
+        offered: FeedPosition,
+    },
+    /// What was offered goes on from another history than the one that was seen, in the same epoch.
+    #[error(
+        "{offered:?} was offered, and does not go on from what was seen, {seen:?}: the CA was put back without `cardinal \
+         restore`, which raises the epoch"
+    )]
+    Diverged {
         /// The furthest place that was seen.
         seen: FeedPosition,
         /// What was offered.

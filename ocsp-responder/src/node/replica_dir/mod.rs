@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pki::Timestamp;
 use pki::feed::{FeedPosition, Origin, StatusEntry};
+use sha2::{Digest, Sha256};
 
 pub use error::{Refusal, ReplicaDirError};
 pub use reading::{Loaded, Reading};
@@ -74,6 +75,8 @@ pub struct ReplicaDir {
 struct State {
     /// The files, while they are kept.
     kept: Option<Kept>,
+    /// Where the feed was followed to. It lags behind what was seen when an older snapshot is a beginning.
+    followed: FeedPosition,
     seen: SeenFile,
 }
 
@@ -86,6 +89,11 @@ impl std::fmt::Debug for ReplicaDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReplicaDir").field("dir", &self.dir).field("origin", &self.origin).finish_non_exhaustive()
     }
+}
+
+/// The digest of an entry.
+fn mark(entry: &[u8]) -> [u8; 32] {
+    Sha256::digest(entry).into()
 }
 
 /// The digest of a snapshot, which are its last octets.
@@ -117,11 +125,13 @@ impl ReplicaDir {
         }
         let found = reading::read(dir, origin);
         let seen = SeenFile::open(dir, found.seen).map_err(failed(seen::FILE))?;
-        let state = Mutex::new(State { kept: None, seen });
+        let state = Mutex::new(State { kept: None, followed: FeedPosition::default(), seen });
         let opened = ReplicaDir { dir: dir.to_owned(), origin, steps, state, making: Mutex::default(), _lock: lock };
         let reading = found.reading;
         if let Reading::Whole(loaded) = &reading {
-            opened.lock().kept = Some(opened.continue_with(loaded).map_err(failed(TAIL))?);
+            let kept = opened.continue_with(loaded).map_err(failed(TAIL))?;
+            let mut state = opened.lock();
+            (state.followed, state.kept) = (kept.end.place.position, Some(kept));
         }
         if found.seen_is_foreign || matches!(reading, Reading::Refused(Refusal::Foreign { .. })) {
             remove(&dir.join(ISSUERS)).map_err(failed(ISSUERS))?;
@@ -173,18 +183,31 @@ impl ReplicaDir {
     }
 
     /// Takes a snapshot of the feed: into memory, unless more is known there already, and onto the disk. Returns how many
-    /// certificates it has.
+    /// certificates it has. `instead_of` is the place from which the feed would not go on, if it was asked to.
+    ///
+    /// One of before what was seen is a beginning, if no replica is left; nothing is said by it until the feed has come to
+    /// what was seen, and has the same entry there.
     ///
     /// # Errors
-    /// [`ReplicaDirError::Snapshot`] and [`ReplicaDirError::Older`] when it is not to be taken: nothing is changed then.
-    /// [`ReplicaDirError::Disk`] when it is in memory and cannot be kept.
-    pub fn take_snapshot(&self, bytes: &[u8], responder: &Responder) -> Result<usize, ReplicaDirError> {
+    /// [`ReplicaDirError::Snapshot`], [`ReplicaDirError::Older`] and [`ReplicaDirError::Diverged`] when it is not to be
+    /// taken: nothing is changed then. [`ReplicaDirError::Disk`] when it is in memory and cannot be kept.
+    pub fn take_snapshot(
+        &self,
+        bytes: &[u8],
+        instead_of: Option<SnapshotPlace>,
+        responder: &Responder,
+    ) -> Result<usize, ReplicaDirError> {
         let snapshot = Snapshot::open(bytes)?;
-        let (place, seen) = (snapshot.place(), self.seen());
+        let (place, seen) = (snapshot.place(), self.seen().place);
         let (known, certificates) =
             (responder.replica().position(), usize::try_from(snapshot.len()).unwrap_or_default());
         if place.position.epoch < seen.position.epoch.max(known.epoch) {
             return Err(ReplicaDirError::Older { seen: seen.position.max(known), offered: place.position });
+        }
+        // Within an epoch the feed only grows, so there is a way from whatever was seen.
+        let is_elsewhere = instead_of.is_some_and(|before| before.position.epoch == place.position.epoch);
+        if is_elsewhere || (place.position == seen.position && place.mark != seen.mark) {
+            return Err(ReplicaDirError::Diverged { seen: seen.position, offered: place.position });
         }
         // What is on disk may lag behind what is in memory, after the disk failed; never the other way.
         if place.position >= known {
@@ -197,8 +220,9 @@ impl ReplicaDir {
         }
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
+        state.followed = place.position;
         let put = self.put_snapshot(&mut state, bytes, place).map_err(self.disk(SNAPSHOT));
-        let put = put.and_then(|()| self.see(&mut state, |seen| see_position(seen, place.position)));
+        let put = put.and_then(|()| self.see(&mut state, |seen| seen.see(place)));
         match put {
             Ok(()) => Ok(certificates),
             Err(error) => Err(self.lose(&mut state, error)),
@@ -209,8 +233,8 @@ impl ReplicaDir {
     /// when this returns without an error.
     ///
     /// # Errors
-    /// [`ReplicaDirError::Gap`] and [`ReplicaDirError::Entry`] when they are not to be taken: what was before them is
-    /// taken. [`ReplicaDirError::Disk`] and [`ReplicaDirError::NotKept`] when they are applied in memory and not kept.
+    /// [`ReplicaDirError::Gap`], [`ReplicaDirError::Diverged`] and [`ReplicaDirError::Entry`] when they are not to be
+    /// taken: what was before them is taken. [`ReplicaDirError::Disk`] and [`ReplicaDirError::NotKept`] when they are applied in memory and not kept.
     pub fn take_entries<'a>(
         &self,
         entries: impl IntoIterator<Item = (u64, &'a [u8])>,
@@ -221,6 +245,8 @@ impl ReplicaDir {
         let mut written = Vec::new();
         let mut end = state.kept.as_ref().map(|kept| kept.end);
         let mut refused = None;
+        let (mut followed, seen) = (state.followed, state.seen.now().place);
+        let mut newest = None;
         for (sequence, bytes) in entries {
             let entry = match StatusEntry::decode(bytes) {
                 Ok(entry) => entry,
@@ -229,18 +255,25 @@ impl ReplicaDir {
                     break;
                 }
             };
-            if let Some(end) = &mut end {
-                let have = end.place.position;
-                if sequence > have.sequence + 1 {
-                    refused = Some(ReplicaDirError::Gap { have, got: sequence });
-                    break;
-                }
-                if sequence == have.sequence + 1 {
-                    end.push(bytes, &mut written)?;
-                }
+            if sequence > followed.sequence + 1 {
+                refused = Some(ReplicaDirError::Gap { have: followed, got: sequence });
+                break;
             }
+            if sequence <= followed.sequence {
+                continue;
+            }
+            let place = SnapshotPlace { position: FeedPosition { sequence, ..followed }, mark: mark(bytes) };
+            if place.position == seen.position && place.mark != seen.mark {
+                refused = Some(ReplicaDirError::Diverged { seen: seen.position, offered: place.position });
+                break;
+            }
+            if let Some(end) = &mut end {
+                end.push(bytes, &mut written)?;
+            }
+            (followed, newest) = (place.position, Some(place));
             decoded.push((sequence, entry));
         }
+        state.followed = followed;
         let kept = match (&mut state.kept, end) {
             (Some(kept), Some(end)) => append(kept, end, &written, self.steps.as_ref()).map_err(self.disk(TAIL)),
             _ => Err(ReplicaDirError::NotKept),
@@ -249,13 +282,7 @@ impl ReplicaDir {
         for (sequence, entry) in &decoded {
             responder.apply(*sequence, entry)?;
         }
-        let seen = match decoded.last() {
-            Some((sequence, _)) => self.see(&mut state, |seen| {
-                let position = FeedPosition { epoch: responder.replica().position().epoch, sequence: *sequence };
-                see_position(seen, position);
-            }),
-            None => Ok(()),
-        };
+        let seen = newest.map_or(Ok(()), |newest| self.see(&mut state, |seen| seen.see(newest)));
         // What was before the one that is refused is taken; that it is refused is what the caller must know.
         refused.map_or(Ok(()), Err)?;
         kept.and_then(|()| seen.map_err(|error| self.lose(&mut state, error)))
@@ -264,7 +291,7 @@ impl ReplicaDir {
     /// Takes a heartbeat of the feed that came at `now`: "nothing newer than `position` as of `as_of`".
     ///
     /// # Errors
-    /// [`ReplicaDirError::Older`] when more was seen already, and [`ReplicaDirError::Responder`] when entries up to there
+    /// [`ReplicaDirError::Older`] when more was seen than has come, and [`ReplicaDirError::Responder`] when entries up to there
     /// have not come: nothing is changed then. [`ReplicaDirError::Disk`] when it is applied and not kept.
     pub fn take_heartbeat(
         &self,
@@ -274,13 +301,12 @@ impl ReplicaDir {
         responder: &Responder,
     ) -> Result<(), ReplicaDirError> {
         let mut state = self.lock();
-        let seen = state.seen.now().position;
-        if position < seen {
+        let seen = state.seen.now().place.position;
+        if state.followed < seen {
             return Err(ReplicaDirError::Older { seen, offered: position });
         }
         responder.heartbeat(position, as_of, now)?;
         let written = self.see(&mut state, |seen| {
-            see_position(seen, position);
             // As the responder counts it: after a restart it must not be fresher than before.
             seen.as_of = responder.replica().as_of();
             seen.last_produced_at = seen.last_produced_at.max(responder.last_produced_at());
@@ -478,14 +504,6 @@ fn append(kept: &mut Kept, end: TailEnd, bytes: &[u8], steps: &dyn ReplicaSteps)
     kept.tail.sync_data()?;
     kept.end = end;
     steps.done(ReplicaStep::EntriesDurable)
-}
-
-/// Goes forward to `position`; a heartbeat of before a restore counts no longer.
-fn see_position(seen: &mut Seen, position: FeedPosition) {
-    if position.epoch > seen.position.epoch {
-        seen.as_of = None;
-    }
-    seen.position = seen.position.max(position);
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -86,12 +86,12 @@ pub(super) fn read(dir: &Path, origin: Origin) -> Found {
         (Ok(None), _) => Reading::Nothing,
         (Err(refusal), _) => Reading::Refused(refusal),
         (Ok(Some(_)), None) => Reading::Refused(Refusal::NothingSeen),
-        (Ok(Some(loaded)), Some(seen)) if loaded.place().position < seen.position => {
-            Reading::Refused(Refusal::Older { have: loaded.place().position, seen: seen.position })
+        (Ok(Some(loaded)), Some(seen)) if loaded.place().position < seen.place.position => {
+            Reading::Refused(Refusal::Older { have: loaded.place().position, seen: seen.place.position })
         }
         (Ok(Some(mut loaded)), Some(seen)) => {
             // A heartbeat of before a restore says nothing about the feed since.
-            loaded.as_of = seen.as_of.filter(|_| seen.position.epoch == loaded.place().position.epoch);
+            loaded.as_of = seen.as_of.filter(|_| seen.place.position.epoch == loaded.place().position.epoch);
             Reading::Whole(loaded)
         }
     };

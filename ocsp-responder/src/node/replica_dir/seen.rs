@@ -6,7 +6,7 @@
 //! synced each time, since an older word is the safe side of a later replica; [`SYNC_AFTER`] bounds how old.
 //!
 //! ```text
-//! slot: "CRDNSEE1"  count u64  origin [32]  epoch u64  sequence u64  heartbeat i64  producedAt i64  SHA-256 [32]
+//! slot: "CRDNSEE1"  count u64  origin [32]  epoch u64  sequence u64  mark [32]  heartbeat i64  producedAt i64  SHA-256 [32]
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -19,11 +19,13 @@ use pki::Timestamp;
 use pki::feed::FeedPosition;
 use sha2::{Digest, Sha256};
 
+use crate::snapshot::SnapshotPlace;
+
 use pki::feed::Origin;
 
 pub(super) const FILE: &str = "seen";
 const MAGIC: &[u8; 8] = b"CRDNSEE1";
-const BODY: usize = 80;
+const BODY: usize = 112;
 const LENGTH: usize = BODY + 32;
 /// A slot has a sector of its own.
 const SLOT: usize = 512;
@@ -38,7 +40,7 @@ pub struct Seen {
     /// The feed.
     pub origin: Origin,
     /// The furthest place that was seen.
-    pub position: FeedPosition,
+    pub place: SnapshotPlace,
     /// The last heartbeat of that place's epoch: nothing newer than what was seen by then.
     pub as_of: Option<Timestamp>,
     /// The last answer's producedAt (conformance: O24).
@@ -48,7 +50,18 @@ pub struct Seen {
 impl Seen {
     /// Nothing of a feed.
     pub fn nothing(origin: Origin) -> Self {
-        Seen { origin, position: FeedPosition::default(), as_of: None, last_produced_at: None }
+        let place = SnapshotPlace { position: FeedPosition::default(), mark: [0; 32] };
+        Seen { origin, place, as_of: None, last_produced_at: None }
+    }
+
+    /// Goes forward to a place; a heartbeat of before a restore counts no longer.
+    pub(super) fn see(&mut self, place: SnapshotPlace) {
+        if place.position.epoch > self.place.position.epoch {
+            self.as_of = None;
+        }
+        if place.position > self.place.position {
+            self.place = place;
+        }
     }
 
     fn to_slot(self, count: u64) -> [u8; SLOT] {
@@ -57,10 +70,11 @@ impl Seen {
         slot[..8].copy_from_slice(MAGIC);
         slot[8..16].copy_from_slice(&count.to_be_bytes());
         slot[16..48].copy_from_slice(self.origin.as_bytes());
-        slot[48..56].copy_from_slice(&self.position.epoch.to_be_bytes());
-        slot[56..64].copy_from_slice(&self.position.sequence.to_be_bytes());
-        slot[64..72].copy_from_slice(&time(self.as_of));
-        slot[72..80].copy_from_slice(&time(self.last_produced_at));
+        slot[48..56].copy_from_slice(&self.place.position.epoch.to_be_bytes());
+        slot[56..64].copy_from_slice(&self.place.position.sequence.to_be_bytes());
+        slot[64..96].copy_from_slice(&self.place.mark);
+        slot[96..104].copy_from_slice(&time(self.as_of));
+        slot[104..112].copy_from_slice(&time(self.last_produced_at));
         let digest = Sha256::digest(&slot[..BODY]);
         slot[BODY..LENGTH].copy_from_slice(&digest);
         slot
@@ -75,9 +89,12 @@ impl Seen {
         };
         let seen = Seen {
             origin: Origin::from_bytes(*slot.get(16..)?.first_chunk()?),
-            position: FeedPosition { epoch: number(48)?, sequence: number(56)? },
-            as_of: time(64)?,
-            last_produced_at: time(72)?,
+            place: SnapshotPlace {
+                position: FeedPosition { epoch: number(48)?, sequence: number(56)? },
+                mark: *slot.get(64..)?.first_chunk()?,
+            },
+            as_of: time(96)?,
+            last_produced_at: time(104)?,
         };
         let count = number(8)?;
         (slot.get(..LENGTH)? == &seen.to_slot(count)[..LENGTH]).then_some((count, seen))
@@ -150,7 +167,7 @@ mod tests {
     fn seen(sequence: u64) -> Seen {
         Seen {
             origin: Origin::from_bytes([5; 32]),
-            position: FeedPosition { epoch: 3, sequence },
+            place: SnapshotPlace { position: FeedPosition { epoch: 3, sequence }, mark: [9; 32] },
             as_of: Some(Timestamp::from_unix_millis(1234)),
             last_produced_at: None,
         }

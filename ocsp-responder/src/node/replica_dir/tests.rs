@@ -74,7 +74,7 @@ fn filled(dir: &Path) {
     let (replica, reading) = open(dir);
     assert!(matches!(reading, Reading::Nothing), "{reading:?}");
     let responder = responder();
-    replica.take_snapshot(&snapshot_of(position(5)), &responder).unwrap();
+    replica.take_snapshot(&snapshot_of(position(5)), None, &responder).unwrap();
     replica.take_entries(given(&entries(6..=7)), &responder).unwrap();
     replica.take_entries(given(&entries(8..=9)), &responder).unwrap();
     replica.take_heartbeat(position(9), at(100), at(100), &responder).unwrap();
@@ -242,7 +242,7 @@ fn an_entry_that_was_being_written_is_left_out_and_nobody_was_told_of_it() {
         drop(replica);
         // As it was, but for what was seen.
         fs::remove_file(dir.path().join(seen::FILE)).unwrap();
-        let before = Seen { position: position(9), as_of: Some(at(100)), ..Seen::nothing(ORIGIN) };
+        let before = Seen { place: snapshot_place(9), as_of: Some(at(100)), ..Seen::nothing(ORIGIN) };
         SeenFile::open(dir.path(), before).unwrap();
     }
 }
@@ -260,7 +260,7 @@ fn a_replica_of_another_feed_is_refused_with_all_that_belongs_to_it() {
     assert_eq!(replica.issuers().unwrap(), None);
     assert_eq!(replica.seen(), Seen::nothing(other));
     // Its places mean nothing here.
-    replica.take_snapshot(&snapshot_of(position(2)), &responder()).unwrap();
+    replica.take_snapshot(&snapshot_of(position(2)), None, &responder()).unwrap();
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn files_that_do_not_belong_together_and_a_lost_seen_are_refused() {
     let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     filled(dir.path());
     let (replica, _) = open(other.path());
-    replica.take_snapshot(&snapshot_of(position(9)), &responder()).unwrap();
+    replica.take_snapshot(&snapshot_of(position(9)), None, &responder()).unwrap();
     fs::copy(other.path().join(SNAPSHOT), dir.path().join(SNAPSHOT)).unwrap();
     assert_eq!(refused(dir.path()), Refusal::Incomplete);
 
@@ -310,19 +310,27 @@ fn a_feed_that_went_back_is_refused_until_its_epoch_is_higher() {
     let (replica, reading) = open(dir.path());
     let responder = responder();
     whole(reading).fill(&responder).unwrap();
-    let older = |result: Result<(), ReplicaDirError>| {
-        assert!(matches!(result, Err(ReplicaDirError::Older { seen, .. }) if seen == position(9)), "{result:?}");
-    };
-    older(replica.take_heartbeat(position(8), at(200), at(200), &responder));
     let zero = FeedPosition { epoch: 0, sequence: 50 };
-    older(replica.take_snapshot(&snapshot_of(zero), &responder).map(drop));
+    let older = replica.take_snapshot(&snapshot_of(zero), None, &responder);
+    assert!(matches!(older, Err(ReplicaDirError::Older { seen, .. }) if seen == position(9)), "{older:?}");
+    // The feed would not go on from here, and what it offers is of the same epoch: whatever it is, it is no way forward.
+    for other in [3, 9, 20] {
+        let offered = replica.take_snapshot(&snapshot_of(position(other)), replica.place(), &responder);
+        assert!(matches!(offered, Err(ReplicaDirError::Diverged { .. })), "{offered:?}");
+    }
     assert_eq!(known(&responder), known_at(9));
+    // A heartbeat that was on its way when the last entry was sent is one all the same.
+    replica.take_heartbeat(position(8), at(200), at(200), &responder).unwrap();
 
     let restored = FeedPosition { epoch: 2, sequence: 4 };
-    replica.take_snapshot(&snapshot_of(restored), &responder).unwrap();
+    replica.take_snapshot(&snapshot_of(restored), None, &responder).unwrap();
     assert_eq!(known(&responder), known_at(4));
     let seen = replica.seen();
-    assert_eq!((seen.position, seen.as_of), (restored, None), "a heartbeat of before the restore says nothing of it");
+    assert_eq!(
+        (seen.place.position, seen.as_of),
+        (restored, None),
+        "a heartbeat of before the restore says nothing of it"
+    );
     drop(replica);
     assert_eq!(whole(open(dir.path()).1).as_of(), None);
 }
@@ -334,13 +342,38 @@ fn after_a_loss_an_older_snapshot_is_a_beginning_but_says_nothing_before_all_tha
     fs::remove_file(dir.path().join(SNAPSHOT)).unwrap();
     let (replica, _) = open(dir.path());
     let responder = responder();
-    replica.take_snapshot(&snapshot_of(position(3)), &responder).unwrap();
+    replica.take_snapshot(&snapshot_of(position(3)), None, &responder).unwrap();
     assert!(replica.take_heartbeat(position(3), at(300), at(300), &responder).is_err());
     let fresh = responder.replica().freshness(at(300), Default::default(), std::time::Duration::from_secs(60));
     assert_eq!(fresh, crate::Freshness::Withheld);
     replica.take_entries(given(&entries(4..=9)), &responder).unwrap();
     replica.take_heartbeat(position(9), at(300), at(300), &responder).unwrap();
     assert_eq!((known(&responder), responder.replica().as_of()), (known_at(9), Some(at(300))));
+}
+
+#[test]
+fn after_a_loss_a_feed_with_another_entry_where_this_one_was_seen_is_refused() {
+    let dir = TempDir::new().unwrap();
+    filled(dir.path());
+    fs::remove_file(dir.path().join(SNAPSHOT)).unwrap();
+    let (replica, _) = open(dir.path());
+    let responder = responder();
+    // At the very place: told by the mark. Before it: told when the feed comes there.
+    let mut other = snapshot_of(position(9));
+    let end = other.len() - 32;
+    other[24] ^= 1;
+    let digest = Sha256::digest(&other[..end]);
+    other[end..].copy_from_slice(&digest);
+    let diverged = replica.take_snapshot(&other, None, &responder).map(drop);
+    assert!(matches!(diverged, Err(ReplicaDirError::Diverged { .. })), "{diverged:?}");
+    replica.take_snapshot(&snapshot_of(position(6)), None, &responder).unwrap();
+    let mut history = entries(7..=11);
+    history[2].1 = entry(100).encode();
+    let diverged = replica.take_entries(given(&history), &responder);
+    assert!(matches!(diverged, Err(ReplicaDirError::Diverged { seen, .. }) if seen == position(9)), "{diverged:?}");
+    assert!(replica.take_heartbeat(position(8), at(300), at(300), &responder).is_err());
+    let fresh = responder.replica().freshness(at(300), Default::default(), std::time::Duration::from_secs(60));
+    assert_eq!(fresh, crate::Freshness::Withheld);
 }
 
 #[test]
@@ -429,7 +462,7 @@ fn when_the_disk_fails_statuses_are_applied_and_the_replica_does_not_come_back_b
         assert_eq!(known(&responder), known_at(11), "{step:?}");
 
         failing.armed.store(false, std::sync::atomic::Ordering::Relaxed);
-        replica.take_snapshot(&snapshot_of(position(6)), &responder).unwrap();
+        replica.take_snapshot(&snapshot_of(position(6)), None, &responder).unwrap();
         assert_eq!(known(&responder), known_at(11), "what is in memory does not go back");
         replica.take_entries(given(&entries(7..=12)), &responder).unwrap();
         drop(replica);
@@ -481,7 +514,7 @@ fn whoever_dies_at_any_step_starts_with_the_replica_of_before_or_after() {
     replica.compact(at(0)).unwrap();
     replica.take_entries(given(&entries(12..=12)), &live).unwrap();
     replica.put_issuers(b"{ }").unwrap();
-    replica.take_snapshot(&snapshot_of(position(20)), &live).unwrap();
+    replica.take_snapshot(&snapshot_of(position(20)), None, &live).unwrap();
     drop(replica);
 
     let copies = std::mem::take(&mut *steps.copies.lock().unwrap());
@@ -491,7 +524,7 @@ fn whoever_dies_at_any_step_starts_with_the_replica_of_before_or_after() {
         let loaded = whole(reading);
         let sequence = loaded.place().position.sequence;
         assert!([9, 11, 12, 20].contains(&sequence), "{step:?}: {sequence}");
-        assert!(sequence >= replica.seen().position.sequence);
+        assert!(sequence >= replica.seen().place.position.sequence);
         let after = responder();
         loaded.fill(&after).unwrap();
         assert_eq!(known(&after), known_at(sequence), "{step:?}");
