@@ -28,7 +28,7 @@ build: packages     ## build everything
 	$(CARGO) build --workspace
 
 demo: packages   ## the tour: from nothing to a revoked card
-	$(CARGO) build --release --bin cardinal
+	$(CARGO) build --release --bin cardinal --bin ocsp-responder
 	"$${CARGO_TARGET_DIR:-target}/release/cardinal" demo $(DEMO_ARGS)
 
 test: setup build ## all tests

@@ -178,6 +178,12 @@ pub(crate) struct DemoArgs {
     /// Where the small relying service listens.
     #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDRESS")]
     pub(crate) relying: SocketAddr,
+    /// Where a second OCSP responder, a process of its own, answers.
+    #[arg(long, default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
+    pub(crate) responder: SocketAddr,
+    /// Where its metrics and health are served.
+    #[arg(long, default_value = "127.0.0.1:9091", value_name = "ADDRESS")]
+    pub(crate) responder_metrics: SocketAddr,
     /// The PKCS#11 module of CA keys and cards.
     #[arg(long, value_name = "PATH")]
     pub(crate) module: Option<PathBuf>,

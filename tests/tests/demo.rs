@@ -6,25 +6,37 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Deserializer, Value};
 use tests::openssl::openssl;
 
-const DOORS: [&str; 4] = ["--api", "--public", "--metrics", "--relying"];
+const DOORS: [&str; 6] = ["--api", "--public", "--metrics", "--relying", "--responder", "--responder-metrics"];
 
-/// A directory and four free ports.
+/// A directory and free ports.
 struct Stage {
     dir: tempfile::TempDir,
-    doors: [SocketAddr; 4],
+    doors: [SocketAddr; DOORS.len()],
 }
 
 impl Stage {
     fn new() -> Self {
-        // All at once, so that they are four.
-        let listeners = DOORS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        Stage { dir: tempfile::tempdir().unwrap(), doors: listeners.map(|one| one.local_addr().unwrap()) }
+        // Beside it, where the demo looks for it.
+        tests::program::ocsp_responder();
+        // Below those that the system gives to whoever connects: nobody takes one between the choice and the use.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let own = 12_000 + u16::try_from(std::process::id() % 1_000).unwrap() * 16;
+        let doors = DOORS.map(|_| {
+            loop {
+                let port = own + NEXT.fetch_add(1, Ordering::Relaxed) % 4_000;
+                if let Ok(free) = TcpListener::bind(("127.0.0.1", port)) {
+                    break free.local_addr().unwrap();
+                }
+            }
+        });
+        Stage { dir: tempfile::tempdir().unwrap(), doors }
     }
 
     fn command(&self, options: &[&str]) -> Command {
@@ -85,7 +97,9 @@ fn certificates_are_there(report: &Value) {
         // The socket is there while the service runs.
         assert!(name == "admin_socket" || Path::new(file.as_str().unwrap()).is_file(), "{name}: {file}");
     }
-    assert!(report["steps"].as_array().unwrap().len() > 8, "{report}");
+    let steps = report["steps"].as_array().unwrap();
+    assert!(steps.len() > 8, "{report}");
+    assert!(steps.iter().any(|step| text(step, "step").contains("seen by 2 of 2 responders")), "{report}");
 }
 
 /// The commands of a report, repeated as a reader would.

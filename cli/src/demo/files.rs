@@ -58,6 +58,14 @@ impl Files {
         self.station_dir().join("station.toml")
     }
 
+    pub(crate) fn responder_dir(&self) -> PathBuf {
+        self.dir.join("responder")
+    }
+
+    pub(crate) fn responder(&self) -> PathBuf {
+        self.responder_dir().join("ocsp-responder.toml")
+    }
+
     pub(crate) fn passcode(&self, card: &str) -> PathBuf {
         self.dir.join("cards").join(format!("{card}.passcode"))
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 use super::files::Files;
-use super::story::{Check, TourCertificate};
+use super::story::{Check, TourCertificate, Urls};
 use crate::error::Error;
 
 /// Runs a shell command, and looks for `expected` in what it says.
@@ -27,8 +27,8 @@ fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
-/// Checks chain, OCSP and CRL of each certificate.
-pub(crate) async fn check(files: &Files, ocsp: &str, certificates: &[TourCertificate]) -> Result<Vec<Check>, Error> {
+/// Checks chain, OCSP and CRL of each certificate; OCSP at the second responder as well, where they are for logins.
+pub(crate) async fn check(files: &Files, urls: &Urls, certificates: &[TourCertificate]) -> Result<Vec<Check>, Error> {
     let root = quoted(&files.ca("root-1"));
     let mut checks = Vec::new();
     for certificate in certificates {
@@ -45,13 +45,17 @@ pub(crate) async fn check(files: &Files, ocsp: &str, certificates: &[TourCertifi
             "on_hold" => "Reason: certificateHold",
             _ => ": revoked",
         };
-        checks.push(Check {
-            what: format!("{name}: OCSP says {}", certificate.expected),
-            command: format!(
-                "openssl ocsp -issuer {issuer} -cert {path} -url {ocsp} -CAfile {root} 2>&1 | grep -v '^WARNING'"
-            ),
-            expected: expected.to_owned(),
-        });
+        let second =
+            Some(("the second responder", &urls.responder)).filter(|_| certificate.issuer == "authentication-1");
+        for (who, url) in [("OCSP", &urls.ocsp)].into_iter().chain(second) {
+            checks.push(Check {
+                what: format!("{name}: {who} says {}", certificate.expected),
+                command: format!(
+                    "openssl ocsp -issuer {issuer} -cert {path} -url {url} -CAfile {root} 2>&1 | grep -v '^WARNING'"
+                ),
+                expected: expected.to_owned(),
+            });
+        }
     }
     for issuer in ["authentication-1", "signing-1", "devices-1"] {
         let (crl, ca) = (quoted(&files.crl(issuer)), quoted(&files.ca(issuer)));

@@ -41,6 +41,8 @@ pub(crate) struct Urls {
     pub(crate) ready: String,
     pub(crate) metrics: String,
     pub(crate) relying: String,
+    pub(crate) responder: String,
+    pub(crate) responder_ready: String,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -51,6 +53,8 @@ pub(crate) struct Paths {
     pub(crate) admin_socket: String,
     pub(crate) root_certificate: String,
     pub(crate) server_log: String,
+    pub(crate) responder: String,
+    pub(crate) responder_log: String,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use config::ResponderDeployment;
 use relying::{Options, RelyingServer, system_clock};
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ use crate::report::Format;
 const MANAGER: &str = "manager";
 const CHECKER: &str = "checker";
 const STATION: &str = "desk-1";
+const RESPONDER: &str = "responder-2";
 const ORGANISATION: &str = "RX1";
 const TERMS: &str = "RA01-2026";
 
@@ -58,14 +60,16 @@ pub(super) async fn run(format: Format, args: &DemoArgs) -> Result<(), Error> {
     story.say(&format!("Everything is in {}\n", guide.files.dir.display()));
 
     guide.initialise(&mut story, args).await?;
+    // Before anything is made: what is missing is said at once.
+    guide.commands.responder()?;
     let service = guide.commands.serve().await?;
     story.done("the service is up: API, OCSP and CRLs, metrics, admin socket, each at its own door");
     let shown = tokio::select! {
         shown = guide.show(&mut story, args) => shown,
         () = told_to_stop() => Err(Error::Demo("told to stop; a later run goes on from here".to_owned())),
     };
-    let relying = match shown {
-        Ok(relying) => relying,
+    let up = match shown {
+        Ok((relying, responder)) => Up { service, responder, relying },
         Err(error) => {
             // The error that counts is the first one.
             let _ = service.stop().await;
@@ -76,11 +80,42 @@ pub(super) async fn run(format: Format, args: &DemoArgs) -> Result<(), Error> {
     guide.files.remember(&guide.memory)?;
     story.end();
     if args.once {
-        relying.stop().await;
-        return service.stop().await;
+        return up.stop().await;
     }
     where_to_go_on(&story, &guide.files);
-    stay(service, relying).await
+    up.stay().await
+}
+
+/// What goes on after the tour.
+struct Up {
+    service: Service,
+    responder: Service,
+    relying: RelyingServer,
+}
+
+impl Up {
+    async fn stop(self) -> Result<(), Error> {
+        self.relying.stop().await;
+        let stopped = self.responder.stop().await;
+        // Both are stopped, whatever becomes of the first.
+        self.service.stop().await.and(stopped)
+    }
+
+    async fn stay(mut self) -> Result<(), Error> {
+        let ended = tokio::select! {
+            () = told_to_stop() => None,
+            ended = self.service.ended() => Some(ended),
+            ended = self.responder.ended() => Some(ended),
+        };
+        match ended {
+            None => self.stop().await,
+            Some(ended) => {
+                // Of the one that ended there is nothing left to stop.
+                let _ = self.stop().await;
+                Err(Error::Demo(ended))
+            }
+        }
+    }
 }
 
 /// Ends with SIGINT or SIGTERM.
@@ -98,18 +133,6 @@ async fn told_to_stop() {
     }
 }
 
-async fn stay(mut service: Service, relying: RelyingServer) -> Result<(), Error> {
-    let ended = tokio::select! {
-        () = told_to_stop() => None,
-        ended = service.ended() => Some(ended),
-    };
-    relying.stop().await;
-    match ended {
-        None => service.stop().await,
-        Some(ended) => Err(Error::Demo(ended)),
-    }
-}
-
 fn describe(story: &mut Story, files: &Files, args: &DemoArgs) {
     let tour = &mut story.tour;
     tour.dir = text(&files.dir);
@@ -123,6 +146,8 @@ fn describe(story: &mut Story, files: &Files, args: &DemoArgs) {
         ready: format!("http://{}/readyz", args.metrics),
         metrics: format!("http://{}/metrics", args.metrics),
         relying: format!("https://{}/", args.relying),
+        responder: format!("http://{}/ocsp", args.responder),
+        responder_ready: format!("http://{}/readyz", args.responder_metrics),
     };
     tour.files = Paths {
         config: text(&files.config()),
@@ -131,6 +156,8 @@ fn describe(story: &mut Story, files: &Files, args: &DemoArgs) {
         admin_socket: text(&files.dir.join("data").join("admin.sock")),
         root_certificate: text(&files.ca("root-1")),
         server_log: text(&files.dir.join("server.log")),
+        responder: text(&files.responder()),
+        responder_log: text(&files.dir.join("responder.log")),
     };
 }
 
@@ -183,8 +210,20 @@ impl Guide {
         Ok(())
     }
 
-    async fn show(&mut self, story: &mut Story, args: &DemoArgs) -> Result<RelyingServer, Error> {
+    async fn show(&mut self, story: &mut Story, args: &DemoArgs) -> Result<(RelyingServer, Service), Error> {
         self.enrol(story, args).await?;
+        let responder = self.responder(story, args).await?;
+        match self.show_cards(story, args).await {
+            Ok(relying) => Ok((relying, responder)),
+            Err(error) => {
+                // The error that counts is the first one.
+                let _ = responder.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn show_cards(&mut self, story: &mut Story, args: &DemoArgs) -> Result<RelyingServer, Error> {
         let tour = self.memory.tours + 1;
         let (first, second) = self.issue(story, tour).await?;
         let relying = self.relying_service(args).await?;
@@ -202,7 +241,7 @@ impl Guide {
             let certificates = self.certificates(card).await?;
             self.keep(story, &format!("{tour}-{name}"), card, &certificates)?;
         }
-        let checks = openssl::check(&self.files, &story.tour.urls.ocsp, &story.tour.certificates).await?;
+        let checks = openssl::check(&self.files, &story.tour.urls, &story.tour.certificates).await?;
         let count = checks.len();
         story.tour.openssl = checks;
         story.done(&format!("openssl agrees: {count} checks of chains, OCSP (good, on hold, revoked) and CRLs"));
@@ -235,6 +274,32 @@ impl Guide {
             story.done("an ID checker has a card: whoever checks an identity does not issue the card");
         }
         Ok(())
+    }
+
+    /// 4. A second OCSP responder, in a process of its own and without a CA key: it follows the feed by mutual TLS.
+    async fn responder(&self, story: &mut Story, args: &DemoArgs) -> Result<Service, Error> {
+        let config = self.files.responder();
+        if !config.exists() {
+            let dir = self.files.responder_dir();
+            std::fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
+            let deployment = ResponderDeployment {
+                name: RESPONDER.to_owned(),
+                server: Some(format!("https://{}", args.api)),
+                data_dir: None,
+                public: Some(args.responder),
+                metrics: Some(args.responder_metrics),
+            };
+            let (written, _) = deployment.render(&config)?;
+            let reply = self.commands.run(&["responder", "enrol", RESPONDER]).await?;
+            // It is enrolled when the file has its name.
+            let new = dir.join("new.toml");
+            std::fs::write(&new, written).map_err(Error::file(&new))?;
+            self.commands.enrol_responder(&new, field(&reply, "code")?).await?;
+            std::fs::rename(&new, &config).map_err(Error::file(&config))?;
+        }
+        let responder = self.commands.follow(&config, args.responder_metrics).await?;
+        story.done("a second OCSP responder follows the service, as a process of its own with keys of its own");
+        Ok(responder)
     }
 
     async fn operator(&self, label: &str, given: &str, family: &str, role: &str) -> Result<String, Error> {
@@ -305,7 +370,7 @@ impl Guide {
         Ok(DemoCard { serial: field(&report, "card")?.to_owned(), label })
     }
 
-    /// 4. Two people and their cards.
+    /// 5. Two people and their cards.
     async fn issue(&self, story: &mut Story, tour: u32) -> Result<(DemoCard, DemoCard), Error> {
         let first = self.register("Zoë", "Müller").await?;
         story.done("a person is registered, her identity checked by another than the one who issues, terms accepted");
@@ -317,7 +382,7 @@ impl Guide {
         Ok((first, second))
     }
 
-    /// 5. A small relying service, with a TLS certificate of its own.
+    /// 6. A small relying service, with a TLS certificate of its own.
     async fn relying_service(&self, args: &DemoArgs) -> Result<RelyingServer, Error> {
         let (key, certificate) = (self.files.dir.join("relying.key"), self.files.dir.join("relying.pem"));
         if !certificate.exists() {
@@ -351,7 +416,7 @@ impl Guide {
         }
     }
 
-    /// 6. Lost, refused, found, resumed, cancelled for good.
+    /// 7. Lost, refused, found, resumed, cancelled for good.
     async fn lose(&self, story: &mut Story, url: &str, card: &DemoCard) -> Result<(), Error> {
         let reported = Instant::now();
         let reply = self.as_operator(MANAGER, &["card", "report-lost", &card.serial]).await?;
@@ -373,7 +438,7 @@ impl Guide {
         Ok(())
     }
 
-    /// 7. New keys on the second card.
+    /// 8. New keys on the second card.
     async fn renew(&self, story: &mut Story, card: &DemoCard) -> Result<(), Error> {
         let passcode = text(&self.files.passcode(&card.label));
         let renew = ["card", "renew", "--card", &card.label, "--passcode-file", &passcode];
