@@ -59,6 +59,16 @@ pub fn register(registry: &mut Registry, responder: &Responder, now: Timestamp) 
         "OCSP answers in the cache",
         gauge(i64::try_from(responder.cached_answers()).unwrap_or(i64::MAX)),
     );
+    registry.register(
+        "ocsp_cached_octets",
+        "Memory that the answers in the cache take, with all that is needed to find them",
+        gauge(i64::try_from(responder.cached_octets()).unwrap_or(i64::MAX)),
+    );
+    registry.register(
+        "replica_octets",
+        "Memory that the statuses of certificates take",
+        gauge(i64::try_from(responder.replica().octets()).unwrap_or(i64::MAX)),
+    );
 
     let signer_left: Family<IssuerLabel, Gauge> = Family::default();
     let fresh: Family<IssuerLabel, Gauge> = Family::default();

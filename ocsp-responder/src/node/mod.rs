@@ -102,6 +102,7 @@ impl Node {
                 max_requests: config.limits.ocsp_requests_per_message,
             },
             cached_answers: config.limits.ocsp_cache_entries,
+            cached_octets: config.limits.ocsp_cache_megabytes << 20,
             last_produced_at: replica.seen().last_produced_at,
             ..ResponderOptions::default()
         };
