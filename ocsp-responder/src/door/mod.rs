@@ -5,9 +5,9 @@
 //!
 //! A client may cost a place, a buffer for the head of one request, and a little time. When places are short, whoever has
 //! waited longest without a complete request gives up its own, so those who only hold connections shut out nobody; nor do
-//! those who ask and do not take the answer. A connection whose request is being answered is never closed for another. Memory is bounded by `connections` times the
-//! buffers of one connection, since a new one comes in only after the old one has gone. Who sends many requests at once has a few of them
-//! answered at a time, and then it is the others' turn.
+//! those who ask and do not take the answer. A connection whose request is being answered is never closed for another.
+//! Memory is bounded by `connections` times the buffers of one connection, since a new one comes in only after the old one
+//! has gone. Who sends many requests at once has a few of them answered at a time, and then it is the others' turn.
 //!
 //! What a client may take its time for, in [`DoorLimits`]:
 //!
