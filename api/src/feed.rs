@@ -46,6 +46,34 @@ pub struct IssuersDocument {
     #[serde(rename = "stale_after_ms", with = "millis")]
     #[schema(value_type = u64)]
     pub stale_after: Duration,
+    /// How answers name who signed them.
+    #[serde(default)]
+    pub responder_id: ResponderId,
+    /// What is said of a serial number that was never issued.
+    #[serde(default)]
+    pub unknown_serial: UnknownSerial,
+}
+
+/// How answers name who signed them (RFC 6960 4.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResponderId {
+    /// By the SHA-1 of its key.
+    #[default]
+    Key,
+    /// By the subject of its certificate.
+    Name,
+}
+
+/// What is said of a serial number that was never issued (RFC 6960 2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownSerial {
+    /// `unknown`.
+    #[default]
+    Unknown,
+    /// `revoked`, with extended-revoke.
+    Revoked,
 }
 
 /// A CA key that is answered for.

@@ -119,7 +119,7 @@ pub struct Config {
     pub root_ca: RootCa,
     /// The issuing CAs, in the order of the file; at least one.
     pub issuing_cas: Vec<IssuingCa>,
-    /// How the service signs its own OCSP answers.
+    /// How OCSP answers are signed.
     pub ocsp: Ocsp,
     /// How long things live and how fresh answers are.
     pub times: Times,

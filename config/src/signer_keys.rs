@@ -1,6 +1,7 @@
-//! The kinds of key that sign OCSP answers, as service and responder list them.
+//! How OCSP answers are signed: the kinds of key, as service and responder list them, and what the service says for both.
 
 use pki::KeyType;
+use pki::ocsp::{ResponderIdForm, UnknownAnswer};
 
 use crate::document::Document;
 use crate::error::Error;
@@ -9,20 +10,32 @@ use crate::schema::section;
 section! {
     RawOcsp {
         signer_key_types: Vec<String> = vec!["P-256".to_owned()],
+        responder_id: String = "key".to_owned(),
+        unknown_serial: String = "unknown".to_owned(),
     }
 }
 
-/// How the service signs its own OCSP answers.
+/// How OCSP answers are signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ocsp {
-    /// Which kinds of key each issuer's signers have; the first is taken when a client prefers none.
+    /// Which kinds of key each issuer's signers have in the service; the first is taken when a client prefers none.
     pub signer_key_types: Vec<KeyType>,
+    /// How every responder names its signer.
+    pub responder_id: ResponderIdForm,
+    /// What every responder says of a serial number that was never issued.
+    pub unknown_serial: UnknownAnswer,
 }
 
 impl Ocsp {
     pub(crate) fn check(raw: &RawOcsp, document: &Document) -> Result<Self, Error> {
-        Ok(Ocsp { signer_key_types: key_types("ocsp.signer_key_types", &raw.signer_key_types, document)? })
+        let forms = [("key", ResponderIdForm::ByKey), ("name", ResponderIdForm::ByName)];
+        let answers = [("unknown", UnknownAnswer::Unknown), ("revoked", UnknownAnswer::Revoked)];
+        Ok(Ocsp {
+            signer_key_types: key_types("ocsp.signer_key_types", &raw.signer_key_types, document)?,
+            responder_id: document.choice("ocsp.responder_id", &raw.responder_id, &forms)?,
+            unknown_serial: document.choice("ocsp.unknown_serial", &raw.unknown_serial, &answers)?,
+        })
     }
 }
 

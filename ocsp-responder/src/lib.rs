@@ -35,5 +35,5 @@ pub use error::Error;
 pub use issuer::{IssuerPolicy, ResponderIssuer};
 pub use metrics::Metrics;
 pub use replica::{Filling, Freshness, Replica};
-pub use responder::{Answer, AnswerKind, Cacheability, Responder, ResponderIdForm, ResponderOptions, UnknownAnswer};
+pub use responder::{Answer, AnswerKind, AnswerRules, Cacheability, Responder, ResponderOptions};
 pub use signer::IssuerSigner;

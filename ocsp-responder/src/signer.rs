@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use hsm::Signer;
-use pki::ocsp::{DelegateCertificate, ResponderId, ResponseTemplate};
+use pki::ocsp::{DelegateCertificate, ResponderId, ResponderIdForm, ResponseTemplate};
 use pki::{IssuerDescription, Timestamp};
 
 use crate::Error;
-use crate::responder::ResponderIdForm;
 
 /// A key that may sign answers for one CA key (RFC 6960 4.2.2.2; conformance: O10).
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use config::Config;
 use hsm::{Module, PinFile, TokenOptions, TokenSelector};
 use ocsp_responder::door::{Door, DoorCounts, DoorLimits};
 use ocsp_responder::http::{HttpOptions, HttpState};
-use ocsp_responder::{IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
+use ocsp_responder::{AnswerRules, IssuerPolicy, Responder, ResponderIssuer, ResponderOptions};
 use pki::certificate::ParsedCertificate;
 use pki::feed::FeedPosition;
 use pki::ocsp::OcspLimits;
@@ -237,7 +237,7 @@ fn open_responder(config: &Config, authority: &Authority, high_water: Timestamp)
         cached_answers: config.limits.ocsp_cache_entries,
         cached_octets: config.limits.ocsp_cache_megabytes << 20,
         last_produced_at: Some(high_water),
-        ..ResponderOptions::default()
+        rules: AnswerRules { responder_id: config.ocsp.responder_id, unknown: config.ocsp.unknown_serial },
     };
     let responder = Responder::new(options);
     responder.set_issuers(responder_issuers(config, authority)).map_err(|error| Error::Start(error.to_string()))?;

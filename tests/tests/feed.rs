@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::admin::BackupRequest;
 use api::cards::CardStatusReply;
+use api::feed::{ResponderId, UnknownSerial};
 use pki::feed::frame::Frame;
 use pki::feed::{FeedPosition, Mark, PublishedStatus};
 use pki::{CrlReason, SerialNumber, Timestamp};
@@ -297,9 +298,15 @@ fn a_snapshot_that_is_lost_is_made_anew() {
 #[test]
 fn the_issuers_come_with_what_leads_to_the_root_and_a_new_one_is_told_by_the_next_heartbeat() {
     isolated(async |home| {
-        let world = World::new(&home).await;
+        let config = vec![
+            ("responder_id = \"key\"", "responder_id = \"name\""),
+            ("unknown_serial = \"unknown\"", "unknown_serial = \"revoked\""),
+        ];
+        let world = World::with(&home, &Options { config, ..Options::default() }).await;
         let follower = world.enrol_follower("ocsp-1.example").await;
         let before = follower.issuers().await;
+        // conformance: O4, O11
+        assert_eq!((before.responder_id, before.unknown_serial), (ResponderId::Name, UnknownSerial::Revoked));
         let ids: Vec<&str> = before.issuers.iter().map(|issuer| issuer.id.as_str()).collect();
         assert_eq!(ids, ["authentication-1", "devices-1", "signing-1"]);
         assert_eq!(before.above.iter().map(|der| der.0.clone()).collect::<Vec<_>>(), [world.root()]);

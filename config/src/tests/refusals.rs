@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use pki::ocsp::{ResponderIdForm, UnknownAnswer};
+
 use super::{cardinal, responder, station};
 use crate::{Config, Error, SHIPPED_CARDINAL_TOML};
 
@@ -346,6 +348,26 @@ fn a_responder_that_cannot_work_as_it_is_written_is_refused_with_the_remedy() {
         let error = responder(&named).expect_err(text);
         assert_eq!(error.key(), Some(key), "{error}");
         assert!(error.to_string().contains(words) && error.to_string().contains("Remedy"), "{error}");
+    }
+}
+
+#[test]
+fn how_answers_name_their_signer_and_what_they_say_of_unknown_serials_is_chosen() {
+    // conformance: O4, O11
+    let shipped = cardinal("").expect("defaults").ocsp;
+    assert_eq!(shipped.responder_id, ResponderIdForm::ByKey);
+    assert_eq!(shipped.unknown_serial, UnknownAnswer::Unknown);
+    let chosen = cardinal("[ocsp]\nresponder_id = \"name\"\nunknown_serial = \"revoked\"\n").expect("others").ocsp;
+    assert_eq!(chosen.responder_id, ResponderIdForm::ByName);
+    assert_eq!(chosen.unknown_serial, UnknownAnswer::Revoked);
+    for (text, key, words) in [
+        ("responder_id = \"both\"", "ocsp.responder_id", "\"key\", \"name\""),
+        ("unknown_serial = \"good\"", "ocsp.unknown_serial", "\"unknown\", \"revoked\""),
+    ] {
+        let error = cardinal(&format!("[ocsp]\n{text}\n")).expect_err(text);
+        let message = error.to_string();
+        assert_eq!(error.key(), Some(key), "{message}");
+        assert!(message.contains(words) && message.contains("Remedy: "), "{message}");
     }
 }
 

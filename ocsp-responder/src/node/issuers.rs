@@ -7,13 +7,14 @@
 
 use std::time::Duration;
 
-use api::feed::IssuersDocument;
+use api::feed::{IssuersDocument, ResponderId, UnknownSerial};
 use pki::certificate::ParsedCertificate;
 use pki::feed::Origin;
+use pki::ocsp::{ResponderIdForm, UnknownAnswer};
 use pki::{IssuerDescription, Timestamp};
 
 use super::NodeError;
-use crate::{IssuerPolicy, ResponderIssuer};
+use crate::{AnswerRules, IssuerPolicy, ResponderIssuer};
 
 /// No document has more issuers, and no more certificates above them.
 const MAX: usize = 1000;
@@ -33,6 +34,8 @@ pub struct TrustedIssuers {
     pub stale_after: Duration,
     /// How often the feed says something.
     pub heartbeat: Duration,
+    /// What is the same in all answers, of every responder of this CA.
+    pub rules: AnswerRules,
 }
 
 impl TrustedIssuers {
@@ -116,6 +119,16 @@ pub fn verify(
         roots: roots.iter().map(|root| root.der().to_vec()).collect(),
         stale_after: document.stale_after,
         heartbeat: document.heartbeat,
+        rules: AnswerRules {
+            responder_id: match document.responder_id {
+                ResponderId::Key => ResponderIdForm::ByKey,
+                ResponderId::Name => ResponderIdForm::ByName,
+            },
+            unknown: match document.unknown_serial {
+                UnknownSerial::Unknown => UnknownAnswer::Unknown,
+                UnknownSerial::Revoked => UnknownAnswer::Revoked,
+            },
+        },
     })
 }
 
@@ -251,6 +264,8 @@ mod tests {
             issuers: vec![FeedIssuer { id: "authentication-1".into(), certificate: Base64(issuer.to_vec()), times }],
             heartbeat: Duration::from_secs(1),
             stale_after: Duration::from_secs(5),
+            responder_id: ResponderId::Key,
+            unknown_serial: UnknownSerial::Unknown,
         }
     }
 
@@ -291,6 +306,27 @@ mod tests {
         assert_eq!(trusted.roots, [new_root]);
         // Whoever was off all that time trusts none of it.
         assert!(verify(&over, ORIGIN, &[old_root], NOW).is_err());
+    }
+
+    #[test]
+    fn how_answers_name_their_signer_and_what_they_say_of_unknown_serials_comes_with_the_document() {
+        // conformance: O4, O11
+        let (root, issuing) = (Ca::new("Root"), Ca::new("Issuing"));
+        let pinned = root.certificate(&root);
+        let mut json = serde_json::to_value(document(&[&pinned], &issuing.certificate(&root))).unwrap();
+        let rules = |json: &serde_json::Value| {
+            let document = serde_json::from_value(json.clone()).unwrap();
+            verify(&document, ORIGIN, from_ref(&pinned), NOW).unwrap().rules
+        };
+        json["responder_id"] = "name".into();
+        json["unknown_serial"] = "revoked".into();
+        let others = AnswerRules { responder_id: ResponderIdForm::ByName, unknown: UnknownAnswer::Revoked };
+        assert_eq!(rules(&json), others);
+        // A document that was kept by the version before does not have them.
+        for key in ["responder_id", "unknown_serial"] {
+            json.as_object_mut().unwrap().remove(key);
+        }
+        assert_eq!(rules(&json), AnswerRules::default());
     }
 
     #[test]

@@ -212,6 +212,7 @@ impl Node {
             tracing::info!(before, after, "the CA's roots that are trusted have changed");
             self.identity.pin(trusted.roots.clone())?;
         }
+        self.responder.set_rules(trusted.rules);
         self.responder.set_issuers(trusted.issuers.clone())?;
         self.responder.set_stale_after(trusted.stale_after);
         let ids: Vec<&str> = trusted.issuers.iter().map(|issuer| issuer.description.id.as_str()).collect();

@@ -5,28 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pki::Timestamp;
-use pki::ocsp::{CertStatus, ErrorStatus, OcspLimits};
+use pki::ocsp::{CertStatus, ErrorStatus, OcspLimits, ResponderIdForm, UnknownAnswer};
 
 use crate::cache::CachedAnswer;
 
-/// How the signer is named in answers (conformance: O11).
+/// What is the same in all answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum ResponderIdForm {
-    /// By the SHA-1 of its key.
-    #[default]
-    ByKey,
-    /// By the subject of its certificate.
-    ByName,
-}
-
-/// What is said of a serial number that was never issued: never `good` (conformance: O4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum UnknownAnswer {
-    /// `unknown`.
-    #[default]
-    Unknown,
-    /// `revoked`, certificateHold, 1970-01-01, with extended-revoke (RFC 6960 2.2, 4.4.8).
-    Revoked,
+pub struct AnswerRules {
+    /// How the signer is named.
+    pub responder_id: ResponderIdForm,
+    /// What is said of serial numbers that were never issued.
+    pub unknown: UnknownAnswer,
 }
 
 /// What can be chosen.
@@ -34,10 +23,8 @@ pub enum UnknownAnswer {
 pub struct ResponderOptions {
     /// What a request may cost.
     pub limits: OcspLimits,
-    /// How the signer is named.
-    pub responder_id: ResponderIdForm,
-    /// What is said of serial numbers that were never issued.
-    pub unknown: UnknownAnswer,
+    /// What is the same in all answers.
+    pub rules: AnswerRules,
     /// After how long without a heartbeat the statuses count as stale.
     pub stale_after: Duration,
     /// How many answers are kept to be given again; 0 keeps none.
@@ -52,8 +39,7 @@ impl Default for ResponderOptions {
     fn default() -> Self {
         ResponderOptions {
             limits: OcspLimits::default(),
-            responder_id: ResponderIdForm::default(),
-            unknown: UnknownAnswer::default(),
+            rules: AnswerRules::default(),
             stale_after: Duration::from_secs(5),
             cached_answers: 200_000,
             cached_octets: 512 << 20,

@@ -1,9 +1,11 @@
 //! What an answer says, and for how long.
 
-use pki::ocsp::{CertStatus, ErrorStatus, OcspRequest, PreparedResponse, SingleResponse};
+use pki::ocsp::{
+    CertStatus, ErrorStatus, OcspRequest, PreparedResponse, ResponderIdForm, SingleResponse, UnknownAnswer,
+};
 use pki::{CrlReason, SerialNumber, Timestamp};
 
-use super::{AnswerKind, Responder, UnknownAnswer};
+use super::{AnswerKind, AnswerRules, Responder};
 use crate::cache::changes::{Moment, State};
 use crate::issuer::Issuer;
 use crate::replica::{KnownState, KnownStatus};
@@ -13,6 +15,8 @@ use crate::signer::IssuerSigner;
 pub(super) struct Content {
     pub(super) response: PreparedResponse,
     pub(super) kind: AnswerKind,
+    /// The template that it was made by.
+    pub(super) responder_id: ResponderIdForm,
     pub(super) times: Option<(Timestamp, Timestamp)>,
     /// The statuses that it was made of.
     pub(super) seen: Vec<Seen>,
@@ -38,6 +42,7 @@ impl Responder {
         now: Timestamp,
     ) -> Result<Content, ErrorStatus> {
         let as_of = self.replica.as_of().ok_or(ErrorStatus::TryLater)?;
+        let AnswerRules { responder_id, unknown } = **self.rules.load();
         let clock = Clock { now, heard: as_of.min(now).whole_seconds() };
         let mut seen = Vec::with_capacity(request.cert_ids().len());
         let mut responses = Vec::with_capacity(request.cert_ids().len());
@@ -51,10 +56,10 @@ impl Responder {
                 status
             });
             is_unknown |= known.is_none();
-            responses.push(self.single_response(issuer, signer, cert_id.der(), known, &clock)?);
+            responses.push(self.single_response(issuer, signer, cert_id.der(), known.ok_or(unknown), &clock)?);
         }
-        let extended_revoke = is_unknown && self.options.unknown == UnknownAnswer::Revoked;
-        let template = signer.template(self.options.responder_id);
+        let extended_revoke = is_unknown && unknown == UnknownAnswer::Revoked;
+        let template = signer.template(responder_id);
         let prepared = template.prepare(now.whole_seconds(), &responses, request.nonce(), extended_revoke);
         let response = prepared.map_err(|error| {
             tracing::error!(issuer = issuer.description.id, %error, "an OCSP answer could not be encoded");
@@ -69,7 +74,7 @@ impl Responder {
             [one] if request.nonce().is_none() => Some((one.this_update, one.next_update)),
             _ => None,
         };
-        Ok(Content { response, kind, times, seen })
+        Ok(Content { response, kind, responder_id, times, seen })
     }
 
     fn single_response<'a>(
@@ -77,22 +82,21 @@ impl Responder {
         issuer: &Issuer,
         signer: &IssuerSigner,
         cert_id: &'a [u8],
-        known: Option<KnownStatus>,
+        known: Result<KnownStatus, UnknownAnswer>,
         clock: &Clock,
     ) -> Result<SingleResponse<'a>, ErrorStatus> {
         let status = match known {
             // There are clients who take a revocation that is still to come for none.
-            Some(known) => match known.cert_status() {
+            Ok(known) => match known.cert_status() {
                 CertStatus::Revoked { at, reason } => CertStatus::Revoked { at: at.min(clock.now), reason },
                 status => status,
             },
-            None => match self.options.unknown {
-                UnknownAnswer::Unknown => CertStatus::Unknown,
-                UnknownAnswer::Revoked => {
-                    CertStatus::Revoked { at: Timestamp::EPOCH, reason: CrlReason::CertificateHold }
-                }
-            },
+            Err(UnknownAnswer::Unknown) => CertStatus::Unknown,
+            Err(UnknownAnswer::Revoked) => {
+                CertStatus::Revoked { at: Timestamp::EPOCH, reason: CrlReason::CertificateHold }
+            }
         };
+        let known = known.ok();
         let this_update = clock.this_update(known)?;
         let policy = &issuer.policy;
         let settled = known.is_some_and(|known| known.state != KnownState::Pending);

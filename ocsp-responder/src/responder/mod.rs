@@ -12,7 +12,7 @@ mod answer;
 mod content;
 mod signing;
 
-pub use answer::{Answer, AnswerKind, Cacheability, ResponderIdForm, ResponderOptions, UnknownAnswer};
+pub use answer::{Answer, AnswerKind, AnswerRules, Cacheability, ResponderOptions};
 pub use signing::Signing;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -60,6 +60,7 @@ pub struct IssuerState {
 #[derive(Debug)]
 pub struct Responder {
     options: ResponderOptions,
+    rules: ArcSwap<AnswerRules>,
     issuers: ArcSwap<Vec<Arc<Issuer>>>,
     /// Held while issuers or their signers are exchanged, so that neither gets lost.
     exchange: Mutex<()>,
@@ -81,6 +82,7 @@ impl Responder {
     /// One that serves no issuer yet.
     pub fn new(options: ResponderOptions) -> Self {
         Responder {
+            rules: ArcSwap::from_pointee(options.rules),
             issuers: ArcSwap::default(),
             exchange: Mutex::default(),
             replica: Replica::default(),
@@ -117,6 +119,15 @@ impl Responder {
         self.issuers.store(Arc::new(after));
         self.drop_answers();
         Ok(())
+    }
+
+    /// Answers by these rules from now on: the CA may say them later than the options do. Nothing that was kept or is being
+    /// signed by those of before is given after it (conformance: O4, O11).
+    pub fn set_rules(&self, rules: AnswerRules) {
+        if **self.rules.load() != rules {
+            self.rules.store(Arc::new(rules));
+            self.drop_answers();
+        }
     }
 
     /// Statuses count as stale after so long without a heartbeat from now on: the CA may say it later than the options do.
@@ -356,6 +367,7 @@ impl Responder {
             seen: content.seen,
             kind: content.kind,
             times: content.times,
+            responder_id: content.responder_id,
             keep,
             issuer,
         };

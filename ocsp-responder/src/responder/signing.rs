@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pki::Timestamp;
-use pki::ocsp::{ErrorStatus, Expected, PreparedResponse, verify_response_by};
+use pki::ocsp::{ErrorStatus, Expected, PreparedResponse, ResponderIdForm, verify_response_by};
 
 use super::content::Seen;
 use super::{Answer, AnswerKind, Cacheability, Prepared, Responder};
@@ -33,6 +33,8 @@ pub(super) struct About {
     pub(super) signer: Arc<IssuerSigner>,
     pub(super) seen: Vec<Seen>,
     pub(super) kind: AnswerKind,
+    /// The template that it was made by.
+    pub(super) responder_id: ResponderIdForm,
     /// thisUpdate and nextUpdate of an answer about one certificate without a nonce.
     pub(super) times: Option<(Timestamp, Timestamp)>,
     /// If the answer is to be kept.
@@ -88,7 +90,7 @@ impl Responder {
             ErrorStatus::TryLater
         })?;
         self.metrics.signed.add_one();
-        let der = Bytes::from(signer.template(self.options.responder_id).assemble(response, &signature));
+        let der = Bytes::from(signer.template(about.responder_id).assemble(response, &signature));
         let Some((this_update, next_update)) = about.times else {
             let answer = Answer { der, kind: about.kind, cacheability: None, kept: None };
             return Ok(self.is_still_so(about).then_some(answer));

@@ -2,15 +2,22 @@
 
 use der::asn1::{Null, OctetString};
 use der::{Decode, Encode};
+use ocsp_responder::responder::Prepared;
 use ocsp_responder::{
-    AnswerKind, Error, IssuerPolicy, IssuerSigner, ResponderIdForm, ResponderIssuer, ResponderOptions, UnknownAnswer,
+    Answer, AnswerKind, AnswerRules, Error, IssuerPolicy, IssuerSigner, ResponderIssuer, ResponderOptions,
 };
 use pki::feed::PublishedStatus;
-use pki::ocsp::{CertIdHash, CertStatus, DelegateError, ErrorStatus, HashAlgorithm, OcspLimits, build_request};
+use pki::ocsp::{
+    CertIdHash, CertStatus, DelegateError, ErrorStatus, HashAlgorithm, OcspLimits, ResponderIdForm, UnknownAnswer,
+    build_request,
+};
 use pki::{CrlReason, Timestamp};
 use proptest::prelude::*;
 
 use crate::support::{AUTHENTICATION, Ca, NOW, Scene, TestSigner, basic, error_of, publish, revoked, seconds, serial};
+
+const BY_NAME: AnswerRules = AnswerRules { responder_id: ResponderIdForm::ByName, unknown: UnknownAnswer::Unknown };
+const REVOKED: AnswerRules = AnswerRules { responder_id: ResponderIdForm::ByKey, unknown: UnknownAnswer::Revoked };
 
 #[test]
 fn a_valid_certificate_is_good_and_the_cert_id_comes_back_byte_for_byte() {
@@ -57,7 +64,7 @@ fn a_serial_number_that_was_never_issued_is_never_good() {
     assert_eq!(scene.said(2, NOW), CertStatus::Unknown);
     assert_eq!(scene.responder.cached_answers(), 0, "answers about unknown serial numbers are not kept");
 
-    let options = ResponderOptions { unknown: UnknownAnswer::Revoked, ..ResponderOptions::default() };
+    let options = ResponderOptions { rules: REVOKED, ..ResponderOptions::default() };
     let scene = Scene::with(options, IssuerPolicy::AUTHENTICATION, NOW);
     let epoch = CertStatus::Revoked { at: Timestamp::EPOCH, reason: CrlReason::CertificateHold };
     assert_eq!(scene.said(2, NOW), epoch);
@@ -143,12 +150,38 @@ fn the_signer_is_named_by_key_or_by_configuration_by_name() {
     let id = basic(&scene.ask(1, NOW)).tbs_response_data.responder_id;
     assert!(matches!(id, x509_ocsp::ResponderId::ByKey(hash) if hash.as_bytes() == key_hash));
 
-    let options = ResponderOptions { responder_id: ResponderIdForm::ByName, ..ResponderOptions::default() };
+    let options = ResponderOptions { rules: BY_NAME, ..ResponderOptions::default() };
     let scene = Scene::with(options, IssuerPolicy::AUTHENTICATION, NOW);
     scene.good(1);
     let id = basic(&scene.ask(1, NOW)).tbs_response_data.responder_id;
     assert!(matches!(id, x509_ocsp::ResponderId::ByName(name) if name.to_string().contains("OCSP signer")));
     assert_eq!(scene.said(1, NOW), CertStatus::Good);
+}
+
+#[test]
+fn other_rules_hold_for_what_was_kept_and_what_is_being_signed() {
+    // conformance: O4, O11
+    let scene = Scene::new();
+    scene.good(1);
+    let by_name =
+        |answer: &Answer| matches!(basic(answer).tbs_response_data.responder_id, x509_ocsp::ResponderId::ByName(_));
+    assert!(!by_name(&scene.ask(1, NOW)));
+    let begin = |serial| match scene.responder.prepare(&scene.request(serial).into(), NOW) {
+        Prepared::Sign(signing) => signing,
+        other => panic!("it is to be signed: {other:?}"),
+    };
+    scene.good(3);
+    let (known, unknown) = (begin(3), begin(2));
+    scene.responder.set_rules(AnswerRules { unknown: UnknownAnswer::Revoked, ..BY_NAME });
+    for signing in [known, unknown] {
+        assert!(by_name(&scene.responder.finish(*signing)));
+    }
+    assert!(by_name(&scene.ask(1, NOW)), "the one that was kept is gone");
+    assert!(matches!(scene.said(2, NOW), CertStatus::Revoked { at: Timestamp::EPOCH, .. }));
+    // The same rules again cost no answer that is kept.
+    let kept = scene.responder.cached_answers();
+    scene.responder.set_rules(AnswerRules { unknown: UnknownAnswer::Revoked, ..BY_NAME });
+    assert_eq!((scene.responder.cached_answers(), kept), (2, 2));
 }
 
 #[test]

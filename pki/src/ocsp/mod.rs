@@ -21,6 +21,6 @@ pub use client::{Expected, ResponseError, VerifiedStatus, verify_response, verif
 pub use delegate::{DelegateCertificate, DelegateError};
 pub use request::{Nonce, OcspLimits, OcspRequest, RequestError, build_request};
 pub use response::{
-    CertStatus, ErrorStatus, PreparedResponse, ResponderId, ResponseContent, ResponseTemplate, SingleResponse,
-    prepare_response,
+    CertStatus, ErrorStatus, PreparedResponse, ResponderId, ResponderIdForm, ResponseContent, ResponseTemplate,
+    SingleResponse, UnknownAnswer, prepare_response,
 };

@@ -105,6 +105,26 @@ pub enum ResponderId<'a> {
     ByName(&'a [u8]),
 }
 
+/// How the signer is named in answers (RFC 6960 4.2.1; conformance: O11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ResponderIdForm {
+    /// By the SHA-1 of its key.
+    #[default]
+    ByKey,
+    /// By the subject of its certificate.
+    ByName,
+}
+
+/// What is said of a serial number that was never issued: never `good` (conformance: O4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UnknownAnswer {
+    /// `unknown`.
+    #[default]
+    Unknown,
+    /// `revoked`, certificateHold, 1970-01-01, with extended-revoke (RFC 6960 2.2, 4.4.8).
+    Revoked,
+}
+
 /// One certificate's status in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SingleResponse<'a> {

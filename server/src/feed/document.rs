@@ -1,13 +1,14 @@
 //! Whom responders answer for: the issuers and their times, as a document with a revision.
 
 use api::Base64;
-use api::feed::{FeedIssuer, FeedIssuerTimes, IssuersDocument};
+use api::feed::{FeedIssuer, FeedIssuerTimes, IssuersDocument, ResponderId, UnknownSerial};
 use bytes::Bytes;
 use ca::Authority;
 use config::Config;
 use data_encoding::HEXLOWER;
 use pki::certificate::ParsedCertificate;
 use pki::feed::Origin;
+use pki::ocsp::{ResponderIdForm, UnknownAnswer};
 use sha2::{Digest, Sha256};
 use store::Store;
 
@@ -50,6 +51,14 @@ impl Document {
             issuers: issuers.collect(),
             heartbeat: config.times.feed_heartbeat,
             stale_after: config.times.feed_stale,
+            responder_id: match config.ocsp.responder_id {
+                ResponderIdForm::ByKey => ResponderId::Key,
+                ResponderIdForm::ByName => ResponderId::Name,
+            },
+            unknown_serial: match config.ocsp.unknown_serial {
+                UnknownAnswer::Unknown => UnknownSerial::Unknown,
+                UnknownAnswer::Revoked => UnknownSerial::Revoked,
+            },
         };
         let without = serde_json::to_vec(&document).map_err(Failure::internal)?;
         let revision: [u8; 32] = Sha256::digest(&without).into();
