@@ -26,6 +26,7 @@ pub mod issuer;
 pub mod metrics;
 pub mod newer;
 pub mod node;
+mod notice;
 pub mod replica;
 pub mod responder;
 pub mod signer;

@@ -39,18 +39,15 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tower::ServiceExt;
 
 pub use self::counts::{DoorCounts, Level};
 pub use self::exchange::RequestBody;
 use self::places::{Admission, Held, Places};
+use crate::notice::Notice;
 
 /// Any error of a service or of a body that it answers with: it ends the connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The least time between two lines in the log about the same shortage.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// Limits of a door.
 #[derive(Clone, Copy, Debug)]
@@ -105,12 +102,12 @@ impl Door {
         let Door { name, limits, counts } = self;
         let places = Arc::new(Places::new(limits.connections, limits.connections_per_address, counts));
         let mut connections = JoinSet::new();
-        let mut notices = Notices::new(name);
+        let notices = Notices { name, made_room: Notice::default(), turned_away: Notice::default() };
         let accepting = async {
             loop {
                 match accept().await {
                     Ok((from, ready)) => {
-                        if let Some(held) = admit(&places, from, &limits, &mut notices).await {
+                        if let Some(held) = admit(&places, from, &limits, &notices).await {
                             connections.spawn(connection::serve(name, held, ready, limits));
                         }
                     }
@@ -139,14 +136,14 @@ impl Door {
 }
 
 /// Finds a place for somebody who comes from there, if one can be found.
-async fn admit(places: &Arc<Places>, from: Option<IpAddr>, limits: &DoorLimits, notices: &mut Notices) -> Option<Held> {
+async fn admit(places: &Arc<Places>, from: Option<IpAddr>, limits: &DoorLimits, notices: &Notices) -> Option<Held> {
     loop {
         match places.admit(from) {
             Admission::In(held) => return Some(held),
             Admission::Asked(place) => {
-                notices.made_room.say(|name, times| {
+                notices.made_room.say(|times| {
                     tracing::warn!(
-                        door = name,
+                        door = notices.name,
                         times,
                         connections = limits.connections,
                         connections_per_address = limits.connections_per_address,
@@ -156,9 +153,9 @@ async fn admit(places: &Arc<Places>, from: Option<IpAddr>, limits: &DoorLimits, 
                 places.settled(&place).await;
             }
             Admission::Full => {
-                notices.turned_away.say(|name, times| {
+                notices.turned_away.say(|times| {
                     tracing::warn!(
-                        door = name,
+                        door = notices.name,
                         times,
                         connections = limits.connections,
                         connections_per_address = limits.connections_per_address,
@@ -174,32 +171,9 @@ async fn admit(places: &Arc<Places>, from: Option<IpAddr>, limits: &DoorLimits, 
 
 /// What would fill the log in an attack, said now and then.
 struct Notices {
+    name: &'static str,
     made_room: Notice,
     turned_away: Notice,
-}
-
-impl Notices {
-    fn new(name: &'static str) -> Self {
-        let notice = || Notice { name, times: 0, said: None };
-        Notices { made_room: notice(), turned_away: notice() }
-    }
-}
-
-struct Notice {
-    name: &'static str,
-    times: u64,
-    said: Option<Instant>,
-}
-
-impl Notice {
-    /// Says it if it was not said for a while, with how often it has happened since.
-    fn say(&mut self, say: impl FnOnce(&'static str, u64)) {
-        self.times += 1;
-        if self.said.is_none_or(|said| said.elapsed() >= QUIET) {
-            say(self.name, std::mem::take(&mut self.times));
-            self.said = Some(Instant::now());
-        }
-    }
 }
 
 /// The hyper service that answers by a router.

@@ -29,6 +29,7 @@ use self::signing::{About, Keep, from_cache};
 use crate::cache::changes::Changes;
 use crate::cache::{AnswerCache, CacheKey, CachedAnswer};
 use crate::issuer::{Issuer, ResponderIssuer};
+use crate::notice::Notice;
 use crate::replica::{Filling, Freshness, Replica};
 use crate::signer::IssuerSigner;
 use crate::{Error, Metrics};
@@ -68,6 +69,8 @@ pub struct Responder {
     cache: AnswerCache,
     changes: Changes,
     metrics: Metrics,
+    /// Signatures that failed: each request has one while a token is away.
+    not_signed: Notice,
     /// In seconds since 1970.
     last_produced_at: AtomicI64,
     /// In milliseconds.
@@ -89,6 +92,7 @@ impl Responder {
             cache: AnswerCache::new(options.cached_answers, options.cached_octets),
             changes: Changes::new(),
             metrics: Metrics::default(),
+            not_signed: Notice::default(),
             last_produced_at: AtomicI64::new(options.last_produced_at.map_or(i64::MIN, Timestamp::unix_seconds)),
             stale_after: AtomicU64::new(millis(options.stale_after)),
             options,

@@ -86,7 +86,9 @@ impl Responder {
         let About { issuer, signer, .. } = about;
         let signature = signer.signer().sign(response.tbs_der()).map_err(|error| {
             self.metrics.signing_failures.add_one();
-            tracing::warn!(issuer = issuer.description.id, %error, "an OCSP answer could not be signed");
+            self.not_signed.say(|times| {
+                tracing::warn!(times, issuer = issuer.description.id, %error, "OCSP answers could not be signed");
+            });
             ErrorStatus::TryLater
         })?;
         self.metrics.signed.add_one();
