@@ -185,3 +185,96 @@ pub(super) fn from_cache(kept: Arc<CachedAnswer>, is_plain: bool, now: Timestamp
         kept: is_plain.then_some(kept),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hsm::{MemoryKey, Signer};
+    use pki::feed::{FeedPosition, PublishedStatus, StatusEntry};
+    use pki::ocsp::{HashAlgorithm, IssuerHashes, build_request};
+    use pki::{CrlReason, IssuerDescription, SerialNumber};
+
+    use super::*;
+    use crate::responder::ResponderOptions;
+    use crate::{IssuerPolicy, IssuerSigner, ResponderIssuer};
+
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+    const ISSUER: &str = "authentication-1";
+    /// A Name without a part.
+    const SUBJECT: [u8; 2] = [0x30, 0];
+
+    /// A responder whose CA signs itself, and a request about its one certificate.
+    struct Scene {
+        responder: Responder,
+        serial: SerialNumber,
+        request: Bytes,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let key = Arc::new(MemoryKey::generate_p256().unwrap());
+            let description = IssuerDescription {
+                id: ISSUER.to_owned(),
+                certificate_der: Vec::new(),
+                subject_der: SUBJECT.to_vec(),
+                public_key: key.public_key().clone(),
+                key_identifier: Vec::new(),
+                not_after: NOW.plus(Duration::from_secs(86_400)),
+                ca_issuers_url: String::new(),
+                ocsp_url: None,
+                crl_url: String::new(),
+            };
+            let serial = SerialNumber::from_der_content(&[0x41]).unwrap();
+            let hashes = IssuerHashes::new(&SUBJECT, key.public_key());
+            let request = build_request(&[&hashes.cert_id(HashAlgorithm::Sha1, serial)], None).unwrap();
+            let responder = Responder::new(ResponderOptions::default());
+            let signer = IssuerSigner::issuer(key, &description, false).unwrap();
+            let policy = IssuerPolicy::AUTHENTICATION;
+            responder.set_issuers(vec![ResponderIssuer { description, policy }]).unwrap();
+            responder.set_signers(ISSUER, vec![signer]).unwrap();
+            responder.heartbeat(FeedPosition { epoch: 0, sequence: 0 }, NOW, NOW).unwrap();
+            Scene { responder, serial, request: request.into() }
+        }
+
+        fn publish(&self, status: PublishedStatus) {
+            let not_after = NOW.plus(Duration::from_secs(80_000));
+            let entry = StatusEntry { issuer: ISSUER.to_owned(), serial: self.serial, status, not_after, shard: None };
+            self.responder.apply(self.responder.replica().position().sequence + 1, &entry).unwrap();
+        }
+
+        fn begin(&self) -> Signing {
+            match self.responder.prepare(&self.request, NOW) {
+                Prepared::Sign(signing) => *signing,
+                other => panic!("it is to be signed: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_verifies_and_says_something_else_is_neither_sent_nor_kept() {
+        // conformance: O29
+        let scene = Scene::new();
+        scene.publish(PublishedStatus::Good { since: NOW.minus(Duration::from_secs(60)) });
+        let good = scene.begin();
+        let at = NOW.minus(Duration::from_secs(1));
+        scene.publish(PublishedStatus::Revoked { at, reason: CrlReason::KeyCompromise, invalidity_date: None });
+        let (revoked, later) = (scene.begin(), scene.begin());
+
+        // What was put together is the `good` of before: rightly signed, about the same certificate, of the same time.
+        let wrong = Signing { response: good.response, about: revoked.about };
+        let answer = scene.responder.finish(wrong);
+        assert_eq!(answer.kind, AnswerKind::Error(ErrorStatus::InternalError));
+        assert_eq!(scene.responder.metrics().verification_failures.get(), 1);
+        assert_eq!(scene.responder.cached_answers(), 0);
+
+        // So with times that are others than those by which it would be kept.
+        let right = scene.begin();
+        let mut wrong = later;
+        wrong.about.times = wrong.about.times.map(|(from, to)| (from, to.plus(Duration::from_secs(60))));
+        let answer = scene.responder.finish(wrong);
+        assert_eq!(answer.kind, AnswerKind::Error(ErrorStatus::InternalError));
+        assert_eq!(scene.responder.cached_answers(), 0);
+
+        assert_eq!(scene.responder.finish(right).kind, AnswerKind::Revoked);
+        assert_eq!((scene.responder.cached_answers(), scene.responder.metrics().verification_failures.get()), (1, 2));
+    }
+}
