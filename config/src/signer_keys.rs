@@ -41,8 +41,8 @@ impl Ocsp {
 
 /// The kinds of key in a list, each once, at least one.
 pub(crate) fn key_types(key: &str, list: &[String], document: &Document) -> Result<Vec<KeyType>, Error> {
-    // No P-384: whoever asks for a preference asks for RSA or P-256, and each kind costs a certificate per issuer.
-    let known = [KeyType::P256, KeyType::Rsa2048, KeyType::Rsa3072, KeyType::Rsa4096];
+    // Those of the shipped profile `ocsp-signer`.
+    let known = [KeyType::P256, KeyType::P384, KeyType::Rsa2048, KeyType::Rsa3072];
     let names = known.map(|key_type| key_type.to_string());
     let choices: Vec<(&str, KeyType)> = names.iter().map(String::as_str).zip(known).collect();
     let mut key_types = Vec::new();

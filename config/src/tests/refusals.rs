@@ -380,7 +380,7 @@ fn kinds_of_signers_keys_are_known_ones_each_once() {
         assert_eq!(error.key(), Some(key), "{message}");
         assert!(message.contains(words) && message.contains("Remedy: "), "{message}");
     };
-    refused("[\"P-384\"]", "ocsp.signer_key_types[0]", "RSA-2048");
+    refused("[\"RSA-4096\"]", "ocsp.signer_key_types[0]", "RSA-3072");
     refused("[\"P-256\", \"RSA-2048\", \"P-256\"]", "ocsp.signer_key_types[2]", "once");
     refused("[]", "ocsp.signer_key_types", "without a key");
     let both = cardinal(&listed("[\"RSA-2048\", \"P-256\"]")).expect("two kinds").ocsp.signer_key_types;

@@ -143,6 +143,30 @@ fn every_shipped_profile_is_issued_by_one_ca() {
 }
 
 #[test]
+fn the_kinds_of_signers_keys_are_those_that_their_profile_permits_and_both_files_name_them() {
+    let profiles: toml::Table = toml::from_str(SHIPPED_PROFILES_TOML).expect("the shipped profiles are TOML");
+    let mut profiles = profiles["profile"].as_array().expect("profiles").iter();
+    let signer = profiles.find(|profile| profile["name"].as_str() == Some("ocsp-signer")).expect("ships");
+    let permitted: Vec<&str> =
+        signer["key_types"].as_array().expect("a list").iter().map(|kind| kind.as_str().expect("a name")).collect();
+    for kind in pki::KeyType::ALL.map(|kind| kind.to_string()) {
+        let is_permitted = permitted.contains(&kind.as_str());
+        let service = cardinal(&format!("[ocsp]\nsigner_key_types = [\"{kind}\"]\n"));
+        assert_eq!(service.is_ok(), is_permitted, "{kind}");
+        let elsewhere = responder(&format!("responder.name = \"a\"\nsigner.key_types = [\"{kind}\"]\n"));
+        assert_eq!(elsewhere.is_ok(), is_permitted, "{kind}");
+        let named = format!("\"{kind}\"");
+        let comment = |text: &str, key: &str| {
+            let before = text.split_once(&format!("\n{key} = ")).expect("shown").0;
+            let lines = before.lines().rev().take_while(|line| line.starts_with('#'));
+            lines.collect::<String>().contains(&named)
+        };
+        assert_eq!(comment(SHIPPED_CARDINAL_TOML, "signer_key_types"), is_permitted, "{kind}");
+        assert_eq!(comment(SHIPPED_RESPONDER_TOML, "key_types"), is_permitted, "{kind}");
+    }
+}
+
+#[test]
 fn the_two_certificates_of_a_card_come_from_two_cas() {
     let routes = cardinal("").expect("empty").routes();
     assert_ne!(routes["card-authentication"], routes["card-signing"]);
