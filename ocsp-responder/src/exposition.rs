@@ -124,7 +124,7 @@ pub fn register(registry: &mut Registry, responder: &Responder, now: Timestamp) 
     registry.register(
         "ocsp_clock_behind",
         "1 while the clock is behind the last answer",
-        gauge(i64::from(counted.clock_behind.get())),
+        gauge(i64::from(responder.is_clock_behind(now))),
     );
     registry.register("ocsp_answers", "OCSP answers and events, by kind", answers);
 }

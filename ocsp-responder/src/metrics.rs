@@ -1,6 +1,6 @@
 //! What is counted. Plain atomics: whoever runs the responder exports them in its own format.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pki::ocsp::ErrorStatus;
 
@@ -17,24 +17,6 @@ impl Counter {
 
     /// Its value.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A state that is on or off.
-#[derive(Debug, Default)]
-pub struct Flag(AtomicBool);
-
-impl Flag {
-    pub(crate) fn set(&self, on: bool) {
-        // Written only when it changes, so that the hot path does not fight for the cache line.
-        if self.get() != on {
-            self.0.store(on, Ordering::Relaxed);
-        }
-    }
-
-    /// Its value.
-    pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -72,8 +54,6 @@ pub struct Metrics {
     pub verification_failures: Counter,
     /// Requests refused by HTTP alone: wrong method, too long, too slow.
     pub http_refused: Counter,
-    /// An alarm: the clock is behind the last producedAt, and nothing is signed (conformance: O24).
-    pub clock_behind: Flag,
 }
 
 impl Metrics {

@@ -50,7 +50,7 @@ impl Node {
                     .push(format!("{}: no signer: the CA has certified none yet, or its certificate ended", state.id));
             }
         }
-        if self.responder.metrics().clock_behind.get() {
+        if self.responder.is_clock_behind(now) {
             problems.push("clock: it is behind the last answer that was given; set it right".to_owned());
         }
         let view = self.feed.view();

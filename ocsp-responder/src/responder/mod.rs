@@ -244,6 +244,12 @@ impl Responder {
         }
     }
 
+    /// Whether the clock is behind the last producedAt, so that nothing can be signed (conformance: O24). By more than a
+    /// second: another thread may have looked at the clock later.
+    pub fn is_clock_behind(&self, now: Timestamp) -> bool {
+        self.last_produced_at.load(Ordering::Acquire) > now.unix_seconds().saturating_add(1)
+    }
+
     /// How things stand, issuer by issuer: for readiness, logs and metrics.
     pub fn state(&self, now: Timestamp) -> Vec<IssuerState> {
         let state = |issuer: &Arc<Issuer>| IssuerState {
@@ -307,7 +313,6 @@ impl Responder {
     /// The answer when the clock is behind the last producedAt.
     // conformance: O24
     pub(crate) fn refuse_clock(&self) -> Answer {
-        self.metrics.clock_behind.set(true);
         self.counted(Answer::error(ErrorStatus::TryLater))
     }
 
@@ -357,7 +362,6 @@ impl Responder {
         if self.last_produced_at.fetch_max(now.unix_seconds(), Ordering::AcqRel) > now.unix_seconds() {
             return Ok(Prepared::ClockBehind);
         }
-        self.metrics.clock_behind.set(false);
         let keep = match (cache_key, parsed.cert_ids()) {
             (Some(key), [cert_id]) if content.kind != AnswerKind::Unknown => {
                 Some(Keep { key, cert_id: request.slice_ref(cert_id.der()), is_plain })

@@ -163,15 +163,17 @@ fn a_clock_that_went_back_stops_the_signing_and_raises_an_alarm() {
     let later = NOW.plus(seconds(10));
     assert_eq!(scene.said(1, later), CertStatus::Good);
     assert_eq!(scene.responder.last_produced_at(), Some(later.whole_seconds()));
+    // Before anybody asked, and no longer than it is so, whether anybody asks or not.
+    assert!(scene.responder.is_clock_behind(NOW));
+    assert!(!scene.responder.is_clock_behind(later));
     assert!(matches!(scene.responder.prepare(&scene.request(2).into(), NOW), Prepared::ClockBehind));
     // Not even what is kept, since it is from the future.
     for number in [1, 2] {
         assert_eq!(error_of(&scene.ask(number, NOW)), Some(ErrorStatus::TryLater));
     }
-    assert!(scene.responder.metrics().clock_behind.get());
+    assert!(!scene.responder.is_clock_behind(later));
     assert_eq!(scene.signer.signatures(), 1);
     assert_eq!(scene.said(2, later), CertStatus::Good);
-    assert!(!scene.responder.metrics().clock_behind.get());
 
     // Also across a restart.
     let options = ResponderOptions { last_produced_at: Some(later), ..ResponderOptions::default() };
