@@ -164,6 +164,14 @@ impl Follower {
         (Place { position: place.position, mark: Mark::from_bytes(place.mark) }, entries)
     }
 
+    /// Asks for the snapshot; its content is still to be read.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn try_snapshot(&self) -> OpenReply {
+        self.door.open(Ask::get(path(feed::SNAPSHOT))).await.expect("an answer")
+    }
+
     /// Asks for the tail after a place.
     ///
     /// # Panics

@@ -190,9 +190,9 @@ fn many_follow_at_once_and_each_gets_every_entry() {
     isolated(async |home| {
         let world = World::new(&home).await;
         let mut tails = Vec::new();
-        for number in 0..4 {
+        for number in 0..8 {
             let follower = world.enrol_follower(&format!("ocsp-{number}.example")).await;
-            for _ in 0..10 {
+            for _ in 0..2 {
                 tails.push(follower.tail(BEGINNING).await);
             }
         }
@@ -212,13 +212,62 @@ fn more_than_may_follow_are_told_to_come_back() {
         let options = Options { config: vec![("feed_followers = 256", "feed_followers = 2")], ..Options::default() };
         let world = World::with(&home, &options).await;
         let follower = world.enrol_follower("ocsp-1.example").await;
+        let other = world.enrol_follower("ocsp-2.example").await;
         let here = world.feed_place();
         let (first, _second) = (follower.tail(here).await, follower.tail(here).await);
-        let refused = follower.try_tail(here).await.whole().await.unwrap();
+        let refused = other.try_tail(here).await.whole().await.unwrap();
         assert!(refused.refused(503, "busy").detail.contains("feed_followers"));
         drop(first);
-        eventually("a place to become free", async || (follower.try_tail(here).await.status == 200).then_some(()))
-            .await;
+        eventually("a place to become free", async || (other.try_tail(here).await.status == 200).then_some(())).await;
+    });
+}
+
+#[test]
+fn a_responder_that_opens_many_tails_ends_its_own_and_takes_no_place_of_others() {
+    isolated(async |home| {
+        let options = Options { config: vec![("feed_followers = 256", "feed_followers = 3")], ..Options::default() };
+        let world = World::with(&home, &options).await;
+        let (greedy, other) =
+            (world.enrol_follower("ocsp-1.example").await, world.enrol_follower("ocsp-2.example").await);
+        let here = world.feed_place();
+        let (mut before, mut newest) = (greedy.tail(here).await, greedy.tail(here).await);
+        for _ in 0..20 {
+            let next = greedy.tail(here).await;
+            before.end().await;
+            (before, newest) = (newest, next);
+        }
+        let mut others = other.tail(here).await;
+        let newer = greedy.tail(here).await;
+        before.end().await;
+        let refused = other.try_tail(here).await.whole().await.unwrap();
+        assert!(refused.refused(503, "busy").detail.contains("feed_followers"));
+        let card = world.card().await;
+        world.issuer.cancel(&card, "lost").await;
+        let place = world.feed_place().position.sequence;
+        for tail in [&mut newest, &mut others] {
+            tail.until(place).await;
+        }
+        drop(newer);
+    });
+}
+
+#[test]
+fn more_than_may_fetch_a_snapshot_at_one_time_are_told_to_come_back() {
+    isolated(async |home| {
+        let options = Options { config: vec![("feed_snapshots = 4", "feed_snapshots = 1")], ..Options::default() };
+        let world = World::with(&home, &options).await;
+        let follower = world.enrol_follower("ocsp-1.example").await;
+        let other = world.enrol_follower("ocsp-2.example").await;
+        follower.snapshot().await;
+        // So long that no buffer between the two holds it.
+        let file = world.config.service.data_dir.join("status.snapshot");
+        std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(256 << 20).unwrap();
+        let first = follower.try_snapshot().await;
+        assert_eq!(first.status, 200);
+        let refused = other.try_snapshot().await.whole().await.unwrap();
+        assert!(refused.refused(503, "busy").detail.contains("feed_snapshots"));
+        drop(first);
+        eventually("a place to become free", async || (other.try_snapshot().await.status == 200).then_some(())).await;
     });
 }
 

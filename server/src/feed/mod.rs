@@ -17,13 +17,18 @@ use arc_swap::ArcSwap;
 use ca::CertificateId;
 use pki::Timestamp;
 use pki::feed::{FeedPosition, Origin, PublishedStatus, StatusEntry};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::document::Document;
 use self::recent::Recent;
 
 /// The time in which signers are counted.
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many tails a responder may have open: the one by which it follows, and the one that takes its place.
+const TAILS: usize = 2;
+/// How many with those that were cut off, and whose last octets nobody has taken yet.
+const ENDING_TAILS: usize = 8;
 
 /// How far the feed has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,27 @@ struct OpenTail {
     number: u64,
     responder: String,
     cut: watch::Sender<bool>,
+    /// One of the places that all responders share, until it is cut off.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Tails {
+    /// Makes room for one more tail of a responder: its oldest ones beyond [`TAILS`] end, and give up their places at
+    /// once. Returns whether there is room; there is none while many that were cut off still hold a connection.
+    fn make_room(&mut self, responder: &str) -> bool {
+        let mut own: Vec<_> = self.open.values_mut().flatten().filter(|tail| tail.responder == responder).collect();
+        if own.len() >= ENDING_TAILS {
+            return false;
+        }
+        own.retain(|tail| tail.place.is_some());
+        own.sort_by_key(|tail| tail.number);
+        let beyond = (own.len() + 1).saturating_sub(TAILS);
+        for tail in &mut own[..beyond] {
+            tail.place = None;
+            tail.cut.send_replace(true);
+        }
+        true
+    }
 }
 
 impl std::fmt::Debug for Feed {

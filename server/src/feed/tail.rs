@@ -11,7 +11,7 @@ use futures_util::stream::{self, Stream};
 use pki::Timestamp;
 use pki::feed::frame::{FORMAT, Frame};
 use pki::feed::{FeedPosition, Mark};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::recent::frame;
 use super::{News, OpenTail};
@@ -36,7 +36,6 @@ struct Tail {
     sent: u64,
     greeting: Option<Frame>,
     heartbeat: Option<(Timestamp, FeedPosition, [u8; 32])>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Tail {
@@ -60,8 +59,8 @@ impl Drop for Tail {
 /// the tail.
 ///
 /// # Errors
-/// 409 when the follower is not where this feed was at that place, 503 when as many follow as are permitted, and what
-/// `check` fails with.
+/// 409 when the follower is not where this feed was at that place, 503 when as many follow as are permitted or as many
+/// tails of its own have not ended yet, and what `check` fails with.
 pub(crate) fn open(
     service: &Arc<Service>,
     identity: ResponderIdentity,
@@ -70,17 +69,22 @@ pub(crate) fn open(
     check: &dyn Fn() -> Result<(), Failure>,
 ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + use<>, Failure> {
     let feed = &service.feed;
-    let Ok(place) = Arc::clone(&feed.places).try_acquire_owned() else {
-        let detail = "as many responders follow the feed as limits.feed_followers permits: try again, or raise it";
-        return Err(Failure::unavailable("busy", detail, "limits.feed_followers is reached"));
-    };
     check_place(service, after, mark)?;
     let (cut, is_cut) = watch::channel(false);
     let number = {
         let mut tails = feed.tails();
+        if !tails.make_room(&identity.name) {
+            let detail =
+                "tails that this responder opened before have not ended yet: take what they sent, or close them";
+            return Err(Failure::unavailable("busy", detail, "a responder has many tails that it takes nothing of"));
+        }
+        let Ok(place) = Arc::clone(&feed.places).try_acquire_owned() else {
+            let detail = "as many responders follow the feed as limits.feed_followers permits: try again, or raise it";
+            return Err(Failure::unavailable("busy", detail, "limits.feed_followers is reached"));
+        };
         tails.last += 1;
         let number = tails.last;
-        let open = OpenTail { number, responder: identity.name.clone(), cut };
+        let open = OpenTail { number, responder: identity.name.clone(), cut, place: Some(place) };
         tails.open.entry(identity.certificate.clone()).or_default().push(open);
         number
     };
@@ -94,7 +98,6 @@ pub(crate) fn open(
         greeting: Some(Frame::Hello { format: FORMAT, origin: feed.origin(), position: after }),
         heartbeat: None,
         identity,
-        _place: place,
     };
     check()?;
     tracing::info!(responder = tail.identity.name, after = after.sequence, "a responder follows the feed");
