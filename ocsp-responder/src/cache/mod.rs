@@ -33,8 +33,9 @@ const SHARDS: usize = 64;
 /// The longest spelling that is kept; ordinary ones have 80 to 200 octets.
 pub(crate) const MAX_SPELLING_OCTETS: usize = 512;
 
-/// How many spellings of one answer are kept, at most.
-const MAX_SPELLINGS: u32 = 16;
+/// How many spellings of one answer are kept, at most: one request can be spelled in more ways than there is room for, and
+/// who tries them is not to push out what others ask. Those beyond are decoded, and found by what they ask.
+const MAX_SPELLINGS: u32 = 4;
 
 /// What an entry of a map costs beside its content: its slot, the empty ones beside it, and what the allocator takes.
 const SLOT_OCTETS: usize = 96;
@@ -220,8 +221,7 @@ impl AnswerCache {
     /// Keeps the octets of the request that an answer was given to, unless there were many already: the same can be asked
     /// in more ways than there is room for.
     pub(crate) fn spell(&self, spelling: &[u8], answer: &Arc<CachedAnswer>) {
-        let is_one_of_few = answer.spellings.fetch_add(1, Ordering::Relaxed) < MAX_SPELLINGS;
-        if is_one_of_few && spelling.len() <= MAX_SPELLING_OCTETS {
+        if spelling.len() <= MAX_SPELLING_OCTETS && answer.spellings.fetch_add(1, Ordering::Relaxed) < MAX_SPELLINGS {
             let weak = Arc::downgrade(answer);
             self.spellings_like(spelling).put(spelling.into(), weak, self.spelling_bounds);
         }
@@ -363,7 +363,28 @@ mod tests {
         };
         assert!(is_kept(&[b'/'; MAX_SPELLING_OCTETS]) && !is_kept(&[b'/'; MAX_SPELLING_OCTETS + 1]));
         let kept_ones = (0..1000).filter(|number| is_kept(format!("/{number}").as_bytes())).count();
-        assert_eq!(kept_ones, MAX_SPELLINGS as usize - 2);
+        assert_eq!(kept_ones, MAX_SPELLINGS as usize - 1);
+    }
+
+    #[test]
+    fn who_spells_one_request_in_every_way_pushes_out_nothing_of_others() {
+        let cache = AnswerCache::new(50_000, 1 << 26);
+        let others: Vec<_> = (1..=100).map(|number| answer(key(number), 0, 1000)).collect();
+        let spelling = |number: usize| format!("/MF{number}");
+        for (number, kept) in others.iter().enumerate() {
+            cache.insert(kept);
+            cache.spell(spelling(number).as_bytes(), kept);
+        }
+        let before = cache.octets();
+        let one = answer(key(0), 0, 1000);
+        cache.insert(&one);
+        for number in 0..100_000 {
+            cache.spell(format!("/%4D{number}").as_bytes(), &one);
+        }
+        assert!(cache.octets() - before < 4000, "{} octets for one answer", cache.octets() - before);
+        for number in 0..others.len() {
+            assert!(cache.spelled(spelling(number).as_bytes(), Timestamp::EPOCH).is_some(), "lost {number}");
+        }
     }
 
     #[test]
