@@ -21,7 +21,7 @@ if [[ ${1:-} == --minimise ]]; then
     for target in "$@"; do
         echo "fuzz: $target, minimising" >&2
         kept=$(mktemp -d)
-        cargo +nightly fuzz run "$target" "$kept" "seeds/$target" "corpus/$target" -- -merge=1 -max_len=1024
+        cargo +nightly fuzz run "$target" "$kept" "seeds/$target" "corpus/$target" -- -set_cover_merge=1 -max_len=500
         mkdir -p "seeds/$target"
         cp -n "$kept"/* "seeds/$target/"
         rm -r "$kept"
