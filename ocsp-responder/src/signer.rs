@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hsm::Signer;
 use pki::ocsp::{DelegateCertificate, ResponderId, ResponderIdForm, ResponseTemplate};
@@ -20,6 +21,8 @@ pub struct IssuerSigner {
     not_before: Timestamp,
     not_after: Timestamp,
     blocking: bool,
+    /// Whether the last signature failed, other than for want of time.
+    failing: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for IssuerSigner {
@@ -84,7 +87,37 @@ impl IssuerSigner {
         };
         let by_key = template(ResponderId::ByKey(signer.public_key().key_identifier()))?;
         let by_name = template(ResponderId::ByName(&subject_der))?;
-        Ok(IssuerSigner { by_key, by_name, signer, certificate_der, subject_der, not_before, not_after, blocking })
+        Ok(IssuerSigner {
+            by_key,
+            by_name,
+            signer,
+            certificate_der,
+            subject_der,
+            not_before,
+            not_after,
+            blocking,
+            failing: Arc::default(),
+        })
+    }
+
+    /// Signs, and remembers whether the key could.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, hsm::Error> {
+        let signed = self.signer.sign(message);
+        let failing = match &signed {
+            Ok(_) => false,
+            // It has more to do than it can, which says nothing against the key.
+            Err(hsm::Error::Busy { .. }) => return signed,
+            Err(_) => true,
+        };
+        if self.is_failing() != failing {
+            self.failing.store(failing, Ordering::Relaxed);
+        }
+        signed
+    }
+
+    /// Whether the key could not sign the last time, as when its token is gone.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// The key.

@@ -45,6 +45,10 @@ impl Node {
                 Freshness::Stale => warnings.push(format!("{}: stale: {age}", state.id)),
                 Freshness::Fresh => {}
             }
+            if state.signer_fails {
+                problems
+                    .push(format!("{}: its signer's key could not sign; look at the token, and at the log", state.id));
+            }
             if state.signer_not_after.is_none() {
                 problems
                     .push(format!("{}: no signer: the CA has certified none yet, or its certificate ended", state.id));

@@ -46,6 +46,7 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
         if produced_at <= Instant::now() {
             produced_at = Instant::now() + PRODUCED_AT;
             keep_produced_at(&node).await;
+            try_failing_signers(&node, now).await;
         }
         let is_hour = forget <= Instant::now();
         if is_hour {
@@ -85,6 +86,20 @@ fn say(node: &Node, said: &mut Said, now: Timestamp) {
             (false, true) => tracing::info!(issuer, "there is a signer for this issuer"),
             _ => {}
         }
+    }
+}
+
+async fn try_failing_signers(node: &Arc<Node>, now: Timestamp) {
+    if !node.responder.state(now).iter().any(|state| state.signer_fails) {
+        return;
+    }
+    let responder = Arc::clone(&node.responder);
+    let tried = blocking(move || {
+        responder.try_failing_signers();
+        Ok(())
+    });
+    if let Err(error) = tried.await {
+        tracing::warn!(%error, "whether keys can sign again could not be tried");
     }
 }
 

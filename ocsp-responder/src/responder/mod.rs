@@ -55,6 +55,8 @@ pub struct IssuerState {
     pub freshness: Freshness,
     /// Until when somebody can sign for it; `None` if nobody can.
     pub signer_not_after: Option<Timestamp>,
+    /// Whether that one could not sign the last time, as when its token is gone.
+    pub signer_fails: bool,
 }
 
 /// The responder. All methods may be called from any thread.
@@ -250,12 +252,29 @@ impl Responder {
         self.last_produced_at.load(Ordering::Acquire) > now.unix_seconds().saturating_add(1)
     }
 
+    /// Has every key sign something that could not sign the last time: whoever goes by [`Responder::state`] may send no
+    /// request that would show that it can again. Blocks.
+    pub fn try_failing_signers(&self) {
+        for issuer in self.issuers.load().iter() {
+            for signer in issuer.signers.load().iter().filter(|signer| signer.is_failing()) {
+                // No DER, so never part of an answer.
+                if signer.sign(b"Can this key sign again?").is_ok() {
+                    tracing::info!(issuer = issuer.description.id, "OCSP answers can be signed again");
+                }
+            }
+        }
+    }
+
     /// How things stand, issuer by issuer: for readiness, logs and metrics.
     pub fn state(&self, now: Timestamp) -> Vec<IssuerState> {
-        let state = |issuer: &Arc<Issuer>| IssuerState {
-            id: issuer.description.id.clone(),
-            freshness: self.freshness(issuer, now),
-            signer_not_after: issuer.signer(&[], now).map(|(signer, _)| signer.not_after()),
+        let state = |issuer: &Arc<Issuer>| {
+            let signer = issuer.signer(&[], now).map(|(signer, _)| signer);
+            IssuerState {
+                id: issuer.description.id.clone(),
+                freshness: self.freshness(issuer, now),
+                signer_not_after: signer.as_ref().map(|signer| signer.not_after()),
+                signer_fails: signer.is_some_and(|signer| signer.is_failing()),
+            }
         };
         self.issuers.load().iter().map(state).collect()
     }

@@ -84,7 +84,7 @@ impl Responder {
     /// One try: `None` when a status changed meanwhile.
     fn sign(&self, response: PreparedResponse, about: &About) -> Result<Option<Answer>, ErrorStatus> {
         let About { issuer, signer, .. } = about;
-        let signature = signer.signer().sign(response.tbs_der()).map_err(|error| {
+        let signature = signer.sign(response.tbs_der()).map_err(|error| {
             self.metrics.signing_failures.add_one();
             self.not_signed.say(|times| {
                 tracing::warn!(times, issuer = issuer.description.id, %error, "OCSP answers could not be signed");

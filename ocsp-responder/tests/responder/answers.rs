@@ -14,7 +14,9 @@ use pki::ocsp::{
 use pki::{CrlReason, Timestamp};
 use proptest::prelude::*;
 
-use crate::support::{AUTHENTICATION, Ca, NOW, Scene, TestSigner, basic, error_of, publish, revoked, seconds, serial};
+use crate::support::{
+    AUTHENTICATION, Behaviour, Ca, NOW, Scene, TestSigner, basic, error_of, publish, revoked, seconds, serial,
+};
 
 const BY_NAME: AnswerRules = AnswerRules { responder_id: ResponderIdForm::ByName, unknown: UnknownAnswer::Unknown };
 const REVOKED: AnswerRules = AnswerRules { responder_id: ResponderIdForm::ByKey, unknown: UnknownAnswer::Revoked };
@@ -185,6 +187,27 @@ fn other_rules_hold_for_what_was_kept_and_what_is_being_signed() {
 }
 
 #[test]
+fn a_key_that_cannot_sign_is_told_and_no_request_is_needed_to_show_that_it_can_again() {
+    let scene = Scene::new();
+    scene.good(1);
+    let fails = || scene.responder.state(NOW)[0].signer_fails;
+    for (behaviour, expected) in [(Behaviour::Busy, false), (Behaviour::Gone, true)] {
+        scene.signer.behave(behaviour);
+        assert_eq!(error_of(&scene.ask(1, NOW)), Some(ErrorStatus::TryLater));
+        assert_eq!(fails(), expected);
+    }
+    scene.responder.try_failing_signers();
+    assert!(fails());
+    scene.signer.behave(Behaviour::Sign);
+    let signatures = scene.signer.signatures();
+    scene.responder.try_failing_signers();
+    assert!(!fails());
+    assert_eq!(scene.signer.signatures(), signatures + 1);
+    scene.responder.try_failing_signers();
+    assert_eq!(scene.signer.signatures(), signatures + 1, "a key that signs is not tried");
+}
+
+#[test]
 fn only_proper_delegates_are_taken_and_their_certificate_is_sent() {
     // conformance: O12
     let scene = Scene::new();
@@ -260,7 +283,7 @@ fn delegates_are_replaced_without_a_failed_request() {
     let responder = scene.responder.clone();
     let delegate = scene.ca.delegate(&next, NOW.plus(seconds(1000)), false);
     // In the middle of an answer.
-    scene.signer.behave(crate::support::Behaviour::Meanwhile(Box::new(move || {
+    scene.signer.behave(Behaviour::Meanwhile(Box::new(move || {
         responder.set_signers(AUTHENTICATION, vec![delegate]).unwrap();
     })));
     assert_eq!(scene.said(1, NOW), CertStatus::Good);
@@ -388,7 +411,7 @@ fn a_busy_signer_is_try_later() {
     // conformance: O26
     let scene = Scene::new();
     scene.good(1);
-    scene.signer.behave(crate::support::Behaviour::Busy);
+    scene.signer.behave(Behaviour::Busy);
     assert_eq!(error_of(&scene.ask(1, NOW)), Some(ErrorStatus::TryLater));
     assert_eq!(scene.responder.metrics().signing_failures.get(), 1);
 }

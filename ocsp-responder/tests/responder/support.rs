@@ -41,6 +41,8 @@ pub(crate) enum Behaviour {
     #[default]
     Sign,
     Busy,
+    /// The token is gone.
+    Gone,
     WrongSignature,
     /// Called once, after the content was fixed and before it is signed.
     Meanwhile(Box<dyn FnOnce() + Send>),
@@ -77,6 +79,10 @@ impl Signer for TestSigner {
             Behaviour::Busy => {
                 *behaviour = Behaviour::Busy;
                 return Err(hsm::Error::Busy { token: "test".into(), queue: 1 });
+            }
+            Behaviour::Gone => {
+                *behaviour = Behaviour::Gone;
+                return Err(hsm::Error::Closed { token: "test".into() });
             }
             Behaviour::WrongSignature => {
                 *behaviour = Behaviour::WrongSignature;
