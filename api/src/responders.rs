@@ -12,6 +12,11 @@ use crate::Base64;
 pub const ENROLMENTS: &str = "/responder-enrolments";
 /// Below [`PREFIX`](crate::PREFIX): a responder renews its client certificate.
 pub const CERTIFICATE: &str = "/responders/certificate";
+/// The problem that an expelled responder is answered with. It ceases to answer at once.
+pub const EXPELLED: &str = "responder-expelled";
+/// The problem for a responder's client certificate that is revoked, while the responder is not expelled: another
+/// certificate is in its place. Whoever has this one ceases to answer at once.
+pub const REVOKED: &str = "responder-certificate-revoked";
 
 /// Where a responder keeps the keys that sign its answers. The CA's operator says it, since the life of their
 /// certificates depends on it.

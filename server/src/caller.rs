@@ -112,8 +112,8 @@ fn refuse(status: u16, detail: &str) -> Failure {
     Failure::new(status, "client-certificate", "The client certificate is not accepted", detail)
 }
 
-/// The record of the client's certificate, if that is good.
-fn usable(service: &Service, peer: &PeerCertificate) -> Result<CertificateRecord, Failure> {
+/// The record of the client's certificate, which may be of no use any longer.
+fn known(service: &Service, peer: &PeerCertificate) -> Result<CertificateRecord, Failure> {
     let store = service.store.as_ref();
     let Some(peer) = &peer.0 else {
         return Err(refuse(401, "there is no client certificate"));
@@ -124,6 +124,11 @@ fn usable(service: &Service, peer: &PeerCertificate) -> Result<CertificateRecord
     let Some(record) = peer.record(store, shown)? else {
         return Err(refuse(401, "the client certificate is not one of this deployment"));
     };
+    Ok(record)
+}
+
+/// A record, if it is of a certificate that is good.
+fn usable(service: &Service, record: CertificateRecord) -> Result<CertificateRecord, Failure> {
     match record.state {
         CertificateState::Good { .. } if record.is_usable(service.now()) => {}
         CertificateState::Good { .. } if service.now() < record.not_before => {
@@ -138,7 +143,7 @@ fn usable(service: &Service, peer: &PeerCertificate) -> Result<CertificateRecord
 
 /// The station whose certificate this is.
 fn station_of(service: &Service, peer: &PeerCertificate) -> Result<StationIdentity, Failure> {
-    let record = usable(service, peer)?;
+    let record = usable(service, known(service, peer)?)?;
     let Holder::Station { name } = record.holder else {
         return Err(refuse(403, "this call is for stations: it takes a station's certificate and no other"));
     };
@@ -154,7 +159,11 @@ fn station_of(service: &Service, peer: &PeerCertificate) -> Result<StationIdenti
 /// # Errors
 /// When it is none, or another one has taken its place.
 pub(crate) fn responder_of(service: &Service, peer: &PeerCertificate) -> Result<ResponderIdentity, Failure> {
-    let CertificateRecord { id, holder, not_after, .. } = usable(service, peer)?;
+    let record = known(service, peer)?;
+    if let (Holder::Responder { name }, CertificateState::Revoked { .. }) = (&record.holder, &record.state) {
+        return Err(ended(service, name)?);
+    }
+    let CertificateRecord { id, holder, not_after, .. } = usable(service, record)?;
     let Holder::Responder { name } = holder else {
         return Err(refuse(403, "this call is for responders: it takes a responder's certificate and no other"));
     };
@@ -170,9 +179,31 @@ pub(crate) fn responder_of(service: &Service, peer: &PeerCertificate) -> Result<
     }
     match stands {
         Some(Standing::Current) => Ok(ResponderIdentity { name, certificate: id, not_after }),
-        Some(Standing::Expelled) => Err(refuse(401, "this responder was expelled")),
+        Some(Standing::Expelled) => Err(ended(service, &name)?),
         _ => Err(refuse(401, "another certificate has taken the place of this responder's")),
     }
+}
+
+/// What a responder is told whose certificate was ended on purpose. It has to cease to answer: under names of their own,
+/// so that this is told from a certificate that is merely not good now.
+fn ended(service: &Service, name: &str) -> Result<Failure, Failure> {
+    let found = responder::find(service.store.as_ref(), name)?;
+    Ok(match found.and_then(|found| found.record.expelled) {
+        Some(at) => Failure::new(
+            401,
+            api::responders::EXPELLED,
+            "The responder is expelled",
+            format!("{name} was expelled at {at}: stop it, or enrol it again by a new code"),
+        ),
+        None => Failure::new(
+            401,
+            api::responders::REVOKED,
+            "The responder's certificate is revoked",
+            format!(
+                "another certificate of {name} is in its place: stop this responder, or enrol it again by a new code"
+            ),
+        ),
+    })
 }
 
 impl FromRequestParts<Arc<Service>> for ResponderIdentity {

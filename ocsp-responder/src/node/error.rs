@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::Problem;
+use api::{Problem, responders};
 
 use super::replica_dir::ReplicaDirError;
 
@@ -184,6 +184,13 @@ impl NodeError {
             NodeError::HandshakeRefused { .. } | NodeError::ServerNotTrusted { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether the CA says, over a connection that was verified, that this responder was expelled or its certificate
+    /// revoked: it must answer nothing any more. One that expired or is on hold is another matter.
+    pub fn is_expulsion(&self) -> bool {
+        let names = [responders::EXPELLED, responders::REVOKED];
+        self.problem().is_some_and(|problem| problem.status == 401 && names.contains(&problem.name()))
     }
 
     /// The exit code of a command that ended with it; `ocsp-responder --help` lists them.

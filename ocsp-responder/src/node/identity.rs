@@ -206,6 +206,11 @@ impl Identity {
         (credentials.certificate.not_before(), credentials.certificate.not_after())
     }
 
+    /// The client certificate that it shows now, DER.
+    pub(super) fn certificate(&self) -> Vec<u8> {
+        self.credentials.load().certificate.der().to_vec()
+    }
+
     /// How it connects to the CA now.
     ///
     /// # Errors

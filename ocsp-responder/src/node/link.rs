@@ -82,6 +82,7 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let mut backoff = Backoff::new(times.reconnect, times.reconnect_longest);
     loop {
         let heartbeats = node.feed.heartbeats.load(Ordering::Relaxed);
+        let shown = node.identity.certificate();
         let error = tokio::select! {
             error = follow(&node) => error,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -98,8 +99,13 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             Ended::Error(error) => error,
         };
         let text = error.to_string();
+        // One that was renewed meanwhile is revoked because the new one was used.
+        let is_expulsion = error.is_expulsion() && shown == node.identity.certificate();
+        if is_expulsion {
+            node.expelled(text.clone()).await;
+        }
         let pause = if error.is_refusal() { backoff.longest() } else { backoff.next() };
-        if node.feed.ended(&text) {
+        if node.feed.ended(&text) && !is_expulsion {
             tracing::warn!(
                 error = text,
                 "the feed is not followed; answers are given until they are withheld for their age"
@@ -266,6 +272,7 @@ impl Follower<'_> {
                     }
                     self.greeted = true;
                     self.node.feed.connected();
+                    self.node.readmitted();
                     tracing::info!(
                         server = self.node.server.title(),
                         sequence = position.sequence,

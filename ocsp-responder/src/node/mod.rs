@@ -3,6 +3,7 @@
 //! * [`enrol`]: it gets its client certificate by a single-use code; [`identity`]: what that leaves on disk;
 //! * [`client`], `link`, `errands`: connected to the CA, following the feed, saying how far;
 //! * [`issuers`]: whom it answers for, and why that may be believed;
+//! * `expulsion`: what it does when the CA says that it is expelled;
 //! * [`signers`], `keys`: the keys that sign answers;
 //! * [`replica_dir`]: the replica on disk, from which it starts when the CA is away;
 //! * [`readiness`], [`feed_state`], `operations`, [`check`]: how it stands, for operators;
@@ -13,6 +14,7 @@ pub mod client;
 pub mod enrol;
 mod errands;
 mod error;
+mod expulsion;
 pub mod feed_state;
 pub mod identity;
 pub mod issuers;
@@ -36,6 +38,7 @@ use tokio::sync::Notify;
 pub use error::NodeError;
 
 use self::client::{Connection, Server};
+use self::expulsion::Expulsion;
 use self::feed_state::FeedState;
 use self::identity::Identity;
 use self::issuers::TrustedIssuers;
@@ -60,6 +63,7 @@ pub struct Node {
     replica: ReplicaDir,
     signers: Signers,
     feed: FeedState,
+    expulsion: Expulsion,
     /// What the public door counts.
     door: Arc<DoorCounts>,
     issuers: ArcSwapOption<TrustedIssuers>,
@@ -115,6 +119,7 @@ impl Node {
             responder: Arc::new(Responder::new(options)),
             replica,
             feed: FeedState::default(),
+            expulsion: Expulsion::default(),
             door: Arc::default(),
             issuers: ArcSwapOption::empty(),
             exchange: Mutex::default(),

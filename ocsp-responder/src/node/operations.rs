@@ -66,6 +66,11 @@ fn text(node: &Node) -> Result<String, fmt::Error> {
     );
     registry.register("feed_connected", "1 while the feed is followed", gauge(i64::from(view.connected)));
     registry.register(
+        "responder_expelled",
+        "1 while the CA says that this responder was expelled, or its certificate revoked, and nothing is answered",
+        gauge(i64::from(node.expulsion.reason().is_some())),
+    );
+    registry.register(
         "feed_clock_ahead_milliseconds",
         "How far this machine's clock is ahead of the CA's",
         gauge(view.clock_ahead_ms),

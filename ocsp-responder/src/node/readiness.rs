@@ -35,11 +35,18 @@ impl Node {
             }
             _ => "there was no heartbeat yet".to_owned(),
         };
+        let expelled = self.expulsion.reason();
+        if let Some(reason) = &expelled {
+            problems.push(format!(
+                "expelled: all answers are withheld: {reason}. Stop this responder, or enrol it again and restart it"
+            ));
+        }
         let states = self.responder.state(now);
         if states.is_empty() {
             problems.push("issuers: whom to answer for is not known yet".to_owned());
         }
-        for state in &states {
+        // The one reason says it for all.
+        for state in states.iter().filter(|_| expelled.is_none()) {
             match state.freshness {
                 Freshness::Withheld => problems.push(format!("{}: withheld: {age}", state.id)),
                 Freshness::Stale => warnings.push(format!("{}: stale: {age}", state.id)),
@@ -58,6 +65,9 @@ impl Node {
             problems.push("clock: it is behind the last answer that was given; set it right".to_owned());
         }
         let view = self.feed.view();
+        if expelled.is_some() {
+            return Readiness { ready: false, problems, warnings };
+        }
         if !view.connected {
             let why = view.last_error.as_deref().unwrap_or("it is being connected");
             warnings.push(format!("feed: not followed: {why}"));

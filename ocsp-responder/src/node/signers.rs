@@ -113,8 +113,24 @@ impl Signers {
         Ok(())
     }
 
+    /// Drops all of them; keys in a token are destroyed. What was certified before an expulsion is of no use after it.
+    pub(super) fn drop_all(&self, node: &Node) -> Result<(), NodeError> {
+        let mut slots: Vec<Slot> = self.lock().drain().map(|(slot, _)| slot).collect();
+        if let Some(trusted) = node.issuers.load_full() {
+            for issuer in &trusted.issuers {
+                let id = &issuer.description.id;
+                node.responder.set_signers(id, Vec::new())?;
+                slots.extend(self.key_types.iter().map(|key_type| (id.clone(), *key_type)));
+            }
+        }
+        slots.iter().try_for_each(|(issuer, key_type)| self.keys.forget_before(issuer, *key_type, u64::MAX))
+    }
+
     /// What is missing or due.
     fn due(&self, node: &Node, now: Timestamp) -> Vec<(IssuerDescription, KeyType)> {
+        if node.expulsion.reason().is_some() {
+            return Vec::new();
+        }
         let Some(trusted) = node.issuers.load_full() else { return Vec::new() };
         let mut live = self.lock();
         // An issuer that is no longer served has no signers; a new key of a CA is another issuer.

@@ -55,7 +55,8 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
         if is_hour || node.replica.compaction_is_due() {
             tidy(&node, now).await;
         }
-        if renew <= Instant::now() && is_due(node.identity.validity(), now) {
+        let is_expelled = node.expulsion.reason().is_some();
+        if renew <= Instant::now() && !is_expelled && is_due(node.identity.validity(), now) {
             renew = Instant::now() + RENEW;
             if let Err(error) = renew_certificate(&node).await {
                 tracing::warn!(%error, "this responder's client certificate could not be renewed; it is tried again");
@@ -66,6 +67,10 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
 
 /// Says what has changed, once.
 fn say(node: &Node, said: &mut Said, now: Timestamp) {
+    if node.expulsion.reason().is_some() {
+        // Said once, where it was heard.
+        return;
+    }
     let states = node.responder.state(now);
     said.retain(|id, _| states.iter().any(|state| state.id == *id));
     for state in states {

@@ -15,7 +15,7 @@ mod signing;
 pub use answer::{Answer, AnswerKind, AnswerRules, Cacheability, ResponderOptions};
 pub use signing::Signing;
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub struct Responder {
     last_produced_at: AtomicI64,
     /// In milliseconds.
     stale_after: AtomicU64,
+    /// Nothing is answered, whatever is known.
+    withholds: AtomicBool,
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -97,6 +99,7 @@ impl Responder {
             not_signed: Notice::default(),
             last_produced_at: AtomicI64::new(options.last_produced_at.map_or(i64::MIN, Timestamp::unix_seconds)),
             stale_after: AtomicU64::new(millis(options.stale_after)),
+            withholds: AtomicBool::new(false),
             options,
         }
     }
@@ -139,6 +142,13 @@ impl Responder {
     /// Statuses count as stale after so long without a heartbeat from now on: the CA may say it later than the options do.
     pub fn set_stale_after(&self, stale_after: Duration) {
         self.stale_after.store(millis(stale_after), Ordering::Relaxed);
+    }
+
+    /// Withholds every answer from now on, or no longer: for a responder whose CA does not want it any more. Answers that
+    /// are being signed are not given, and those that were kept do not come back.
+    pub fn withhold_all(&self, withhold: bool) {
+        self.withholds.store(withhold, Ordering::SeqCst);
+        self.drop_answers();
     }
 
     /// Puts these signers in the place of an issuer's, the preferred one first, without a gap: answers that are being
@@ -302,7 +312,11 @@ impl Responder {
     pub(crate) fn given_before(&self, spelling: &[u8], now: Timestamp) -> Option<Arc<CachedAnswer>> {
         let kept = self.cache.spelled(spelling, now)?;
         let fresh = self.replica.freshness(now, self.options.stale_after, kept.content.policy.withhold_after);
-        if fresh == Freshness::Withheld || kept.is_to_be_refreshed(now) || !self.is_current(&kept) {
+        if self.withholds.load(Ordering::Relaxed)
+            || fresh == Freshness::Withheld
+            || kept.is_to_be_refreshed(now)
+            || !self.is_current(&kept)
+        {
             return None;
         }
         self.metrics.cache_hits.add_one();
@@ -348,6 +362,9 @@ impl Responder {
     }
 
     fn freshness(&self, issuer: &Issuer, now: Timestamp) -> Freshness {
+        if self.withholds.load(Ordering::Relaxed) {
+            return Freshness::Withheld;
+        }
         let stale_after = Duration::from_millis(self.stale_after.load(Ordering::Relaxed));
         self.replica.freshness(now, stale_after, issuer.policy.withhold_after)
     }

@@ -414,6 +414,16 @@ impl ReplicaDir {
         self.lock().seen.sync().map_err(self.disk(seen::FILE))
     }
 
+    /// Removes the replica for good, so that no start answers by it. How far the feed was seen stays.
+    ///
+    /// # Errors
+    /// [`ReplicaDirError::Disk`] when it is still there.
+    pub fn give_up(&self) -> Result<(), ReplicaDirError> {
+        let mut state = self.lock();
+        state.kept = None;
+        self.remove_replica().map_err(self.disk(SNAPSHOT))
+    }
+
     fn put_snapshot(&self, state: &mut State, bytes: &[u8], place: SnapshotPlace) -> io::Result<()> {
         self.write_new(SNAPSHOT_NEW, |file| file.write_all(bytes))?;
         self.steps.done(ReplicaStep::SnapshotWritten)?;
