@@ -32,9 +32,10 @@ pub(crate) fn run(context: &Context, command: ResponderCommand) -> Result<(), Er
 }
 
 fn code_text(name: &str, reply: &CodeReply) -> String {
+    // The command reads the code from its standard input: an argument is seen by every process.
     let next = format!(
-        "\nAt the responder:\n  ocsp-responder enrol --server https://HOST:8443 --name {name} --code {}\n",
-        reply.code
+        "\nAt the responder, with the code on standard input:\n  \
+         ocsp-responder enrol --server https://HOST:8443 --name {name} --code -\n"
     );
     report::fields(&[("code", reply.code.clone()), ("good until", reply.expires.clone())]) + &next
 }
