@@ -24,6 +24,14 @@ pub enum Error {
         /// What was asked for.
         id: String,
     },
+    /// The responder is expelled already.
+    #[error("responder {name} was expelled at {at}; a new code enrols it again: `cardinal responder enrol {name}`")]
+    Expelled {
+        /// Its name.
+        name: String,
+        /// Since when.
+        at: Timestamp,
+    },
     /// There is one already.
     #[error("there is a {kind} {id} already")]
     Exists {

@@ -424,10 +424,10 @@ impl Certified<RenewedResponder> {
 /// The responder of this name, which is not expelled.
 fn enrolled(store: &dyn Store, name: &str) -> Result<Versioned<Responder>, Error> {
     let stored = load(store, name)?;
-    if stored.record.expelled.is_some() {
-        return Err(Error::NotFound { kind: "responder", id: name.to_owned() });
+    match stored.record.expelled {
+        Some(at) => Err(Error::Expelled { name: name.to_owned(), at }),
+        None => Ok(stored),
     }
-    Ok(stored)
 }
 
 /// An OCSP signer of a responder.
@@ -527,7 +527,7 @@ pub fn would_revoke(store: &dyn Store, name: &str, now: Timestamp) -> Result<Vec
 /// gets no feed and no certificate any more.
 ///
 /// # Errors
-/// [`Error::NotFound`] when it is not enrolled, or when the store fails.
+/// [`Error::NotFound`] when it was never enrolled, [`Error::Expelled`] when it is expelled already, or when the store fails.
 pub fn expel(
     store: &dyn Store,
     by: &Actor,

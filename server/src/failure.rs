@@ -89,7 +89,7 @@ impl From<ra::Error> for Failure {
             ra::Error::Exists { .. } | ra::Error::CardInUse { .. } => {
                 Failure::new(409, "exists", "Exists already", detail)
             }
-            ra::Error::Card(_) | ra::Error::Person(_) => {
+            ra::Error::Card(_) | ra::Error::Person(_) | ra::Error::Expelled { .. } => {
                 Failure::new(409, "state", "Not possible in this state", detail)
             }
             ra::Error::IssuanceOpen(_) => Failure::new(409, "issuance-open", "An issuance is under way", detail),
