@@ -6,6 +6,7 @@
 //! kept, so that a start does not need the CA: see [`keys`](super::keys).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Signers {
     keys: Keys,
     key_types: Vec<KeyType>,
     live: Mutex<HashMap<Slot, Live>>,
+    /// Whether the last try to have one certified failed.
+    failed: AtomicBool,
 }
 
 /// When a signer with this life is replaced, if nobody says so: before half of it is over.
@@ -58,7 +61,12 @@ fn is_due(replace_at: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
 
 impl Signers {
     pub(super) fn new(keys: Keys, key_types: Vec<KeyType>) -> Self {
-        Signers { keys, key_types, live: Mutex::default() }
+        Signers { keys, key_types, live: Mutex::default(), failed: AtomicBool::new(false) }
+    }
+
+    /// Whether the last try to have a signer certified failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// How many signatures wait for a token; `None` for keys in memory.
@@ -246,6 +254,7 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
                 replaced = replace(&node, &mut connection, &issuer, key_type) => replaced,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
+            node.signers.failed.store(replaced.is_err(), Ordering::Relaxed);
             let Err(Refused { error, retry_after }) = replaced else {
                 not_before.remove(&slot);
                 backoff.reset();

@@ -26,14 +26,31 @@ const RENEW: Duration = Duration::from_secs(600);
 /// The last part of the client certificate's life, in which it is renewed: this, or a third of its life if that is less.
 const RENEWAL_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// An issuer without a signer is spoken of after so long, or as soon as the CA has failed to certify one.
+const WITHOUT_SIGNER: Duration = Duration::from_secs(10);
+
 /// What was said last of an issuer.
-type Said = BTreeMap<String, (Freshness, bool)>;
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    freshness: Freshness,
+    /// Whether it was said that somebody, or that nobody, can sign.
+    has_signer: bool,
+    /// Since when nobody can.
+    without: Option<Instant>,
+}
+
+impl Said {
+    /// Whether it is time to say that nobody can sign. At a start that is so for a moment, which is no news.
+    fn is_time(&self, has_failed: bool, now: Instant) -> bool {
+        self.without.is_some_and(|since| has_failed || now.duration_since(since) >= WITHOUT_SIGNER)
+    }
+}
 
 /// Does all that until `stop`.
 pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut said = Said::new();
+    let mut said = BTreeMap::new();
     let begun = Instant::now();
     let (mut produced_at, mut forget, mut renew) = (begun, begun + FORGET, begun);
     loop {
@@ -66,7 +83,7 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Says what has changed, once.
-fn say(node: &Node, said: &mut Said, now: Timestamp) {
+fn say(node: &Node, said: &mut BTreeMap<String, Said>, now: Timestamp) {
     if node.expulsion.reason().is_some() {
         // Said once, where it was heard.
         return;
@@ -75,21 +92,42 @@ fn say(node: &Node, said: &mut Said, now: Timestamp) {
     said.retain(|id, _| states.iter().any(|state| state.id == *id));
     for state in states {
         let issuer = &state.id;
-        let (freshness, has_signer) = (state.freshness, state.signer_not_after.is_some());
-        let before = said.insert(issuer.clone(), (freshness, has_signer));
-        if before.is_none_or(|(before, _)| before != freshness) {
-            let as_of = node.responder.replica().as_of().filter(|as_of| *as_of > Timestamp::EPOCH);
-            let as_of = as_of.map_or_else(|| "never".to_owned(), |as_of| as_of.to_string());
-            match freshness {
-                Freshness::Fresh => tracing::info!(issuer, as_of, "statuses are fresh"),
-                Freshness::Stale => tracing::warn!(issuer, as_of, "statuses are stale; answers are still given"),
-                Freshness::Withheld => tracing::error!(issuer, as_of, "statuses are too old; answers are withheld"),
+        let before = said.get(issuer).copied();
+        if before.is_none_or(|before| before.freshness != state.freshness) {
+            say_freshness(issuer, state.freshness, node.responder.replica().as_of());
+        }
+        let mut is = before.unwrap_or(Said { freshness: state.freshness, has_signer: true, without: None });
+        is.freshness = state.freshness;
+        if state.signer_not_after.is_some() {
+            is.without = None;
+            if !std::mem::replace(&mut is.has_signer, true) {
+                tracing::info!(issuer, "there is a signer for this issuer");
+            }
+        } else {
+            is.without.get_or_insert_with(Instant::now);
+            let is_time = is.is_time(node.signers.has_failed(), Instant::now());
+            if is_time && std::mem::replace(&mut is.has_signer, false) {
+                tracing::warn!(issuer, "nobody can sign for this issuer; answers are tryLater");
             }
         }
-        match (before.is_none_or(|(_, before)| before), has_signer) {
-            (true, false) => tracing::warn!(issuer, "nobody can sign for this issuer; answers are tryLater"),
-            (false, true) => tracing::info!(issuer, "there is a signer for this issuer"),
-            _ => {}
+        said.insert(issuer.clone(), is);
+    }
+}
+
+fn say_freshness(issuer: &str, freshness: Freshness, as_of: Option<Timestamp>) {
+    // Before the first heartbeat nothing has become old.
+    let since = as_of.filter(|as_of| *as_of > Timestamp::EPOCH).map(|as_of| as_of.to_string());
+    match (freshness, since) {
+        (Freshness::Fresh, as_of) => tracing::info!(issuer, as_of, "statuses are fresh"),
+        (Freshness::Stale, as_of) => tracing::warn!(issuer, as_of, "statuses are stale; answers are still given"),
+        (Freshness::Withheld, Some(as_of)) => {
+            tracing::error!(issuer, as_of, "statuses are too old; answers are withheld");
+        }
+        (Freshness::Withheld, None) if as_of.is_none() => {
+            tracing::info!(issuer, "waiting for the first snapshot; answers are tryLater until then");
+        }
+        (Freshness::Withheld, None) => {
+            tracing::info!(issuer, "waiting for the first heartbeat; answers are tryLater until then");
         }
     }
 }
@@ -181,6 +219,16 @@ mod tests {
         assert_eq!(ended_before(at(9_000_000), Some(at(200_000)), day), at(113_600), "our clock is far ahead");
         assert_eq!(ended_before(at(200_000), None, day), Timestamp::EPOCH);
         assert_eq!(ended_before(at(200_000), Some(at(200_000)), None), Timestamp::EPOCH);
+    }
+
+    #[test]
+    fn that_nobody_can_sign_is_said_once_it_failed_or_took_a_while_and_not_at_each_start() {
+        let begun = Instant::now();
+        let without = Said { freshness: Freshness::Fresh, has_signer: true, without: Some(begun) };
+        assert!(!without.is_time(false, begun + Duration::from_secs(9)));
+        assert!(without.is_time(true, begun));
+        assert!(without.is_time(false, begun + WITHOUT_SIGNER));
+        assert!(!Said { without: None, ..without }.is_time(true, begun + WITHOUT_SIGNER));
     }
 
     #[test]
