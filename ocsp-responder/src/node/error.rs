@@ -243,3 +243,21 @@ fn problem_text(problem: &Problem) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_ended_or_is_on_hold_is_no_expulsion() {
+        let is =
+            |status, name| NodeError::Problem(Box::new(Problem::new(status, name, "a title", "why"))).is_expulsion();
+        assert!(is(401, responders::EXPELLED) && is(401, responders::REVOKED));
+        for other in [(401, "client-certificate"), (403, "client-certificate"), (503, responders::EXPELLED), (429, "")]
+        {
+            assert!(!is(other.0, other.1), "{other:?}");
+        }
+        let handshake = NodeError::HandshakeRefused { server: "https://ca".into(), alert: "expired".into() };
+        assert!(!handshake.is_expulsion() && handshake.is_refusal());
+    }
+}
