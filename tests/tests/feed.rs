@@ -405,7 +405,7 @@ fn a_responder_whose_certificate_is_revoked_gets_nothing_of_what_comes_after() {
         assert!(newest <= last + 1);
         world.card().await;
         let refused = follower.try_tail(world.feed_place()).await.whole().await.unwrap();
-        refused.refused(401, "client-certificate");
+        refused.refused(401, api::responders::REVOKED);
     });
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::responders::SignerKeys;
+use api::responders::{self, SignerKeys};
 use ca::certificate::{CertificateState, Holder};
 use hsm::MemoryKey;
 use ocsp_responder::IssuerSigner;
@@ -107,7 +107,7 @@ fn a_renewed_certificate_takes_the_place_of_the_old_one_when_it_is_first_used() 
         // What never arrived is superseded by the next.
         let new = old.renewed(&deployment).await;
         assert!(is_revoked_for(&deployment, &unused.certificate, CrlReason::Superseded));
-        knock(&unused).await.refused(401, "client-certificate");
+        knock(&unused).await.refused(401, responders::REVOKED);
         knock(&old).await.expect(200);
         let tail = old.tail(deployment.feed_place()).await;
         assert!(matches!(state(&deployment, &old.certificate), CertificateState::Good { .. }));
@@ -115,7 +115,7 @@ fn a_renewed_certificate_takes_the_place_of_the_old_one_when_it_is_first_used() 
         let mut taken_up = new.tail(deployment.feed_place()).await;
         tail.end().await;
         assert!(is_revoked_for(&deployment, &old.certificate, CrlReason::Superseded));
-        knock(&old).await.refused(401, "client-certificate");
+        knock(&old).await.refused(401, responders::REVOKED);
         knock(&new).await.expect(200);
         taken_up.until(deployment.feed_place().position.sequence).await;
         assert!(deployment.responder("ocsp-1.example").await.connected);
@@ -149,7 +149,7 @@ fn whoever_is_enrolled_again_has_what_it_had_before_superseded() {
         tail.end().await;
         assert!(is_revoked_for(&deployment, &first.certificate, CrlReason::Superseded));
         assert!(is_revoked_for(&deployment, &signer.certificate.0, CrlReason::Superseded));
-        knock(&first).await.refused(401, "client-certificate");
+        knock(&first).await.refused(401, responders::REVOKED);
         knock(&second).await.expect(200);
         let view = deployment.responder("ocsp-1.example").await;
         assert_eq!((view.signer_keys, view.signers.len()), (SignerKeys::Token, 0));
@@ -182,11 +182,11 @@ fn an_expelled_responder_is_cut_off_at_once_and_gets_neither_feed_nor_certificat
         for certificate in [&follower.certificate, &signer.certificate.0] {
             assert!(is_revoked_for(&deployment, certificate, CrlReason::CessationOfOperation));
         }
-        knock(&follower).await.refused(401, "client-certificate");
-        follower.try_signer("authentication-1", &tests::card::new_key()).await.refused(401, "client-certificate");
-        follower.try_renew().await.0.refused(401, "client-certificate");
+        knock(&follower).await.refused(401, responders::EXPELLED);
+        follower.try_signer("authentication-1", &tests::card::new_key()).await.refused(401, responders::EXPELLED);
+        follower.try_renew().await.0.refused(401, responders::EXPELLED);
         let refused = follower.try_tail(deployment.feed_place()).await.whole().await.unwrap();
-        refused.refused(401, "client-certificate");
+        refused.refused(401, responders::EXPELLED);
         deployment.try_enrol_follower(&waiting, "ocsp-1.example").await.0.refused(403, "code-refused");
         let audit = deployment.last_audit("responder.expel").await;
         assert_eq!(audit.outcome, "done");
@@ -204,10 +204,16 @@ fn an_expelled_responder_is_cut_off_at_once_and_gets_neither_feed_nor_certificat
         for name in ["ocsp-1.example", "ocsp-9.example", "own"] {
             let request = api::responders::ResponderExpulsionRequest { name: name.to_owned(), ..request.clone() };
             let reply = deployment.admin().send(Ask::post("/responders/expulsions").json(&request)).await;
-            reply.refused(404, "not-found");
+            if name == "ocsp-1.example" {
+                let at = deployment.responder(name).await.expelled_at.expect("a time");
+                let detail = reply.refused(409, "state").detail;
+                assert!(detail.contains(&at) && detail.contains("cardinal responder enrol"), "{detail}");
+            } else {
+                reply.refused(404, "not-found");
+            }
         }
         let deployment = deployment.restart().await;
-        knock(&follower).await.refused(401, "client-certificate");
+        knock(&follower).await.refused(401, responders::EXPELLED);
         let again = deployment.enrol_follower("ocsp-1.example").await;
         knock(&again).await.expect(200);
     });

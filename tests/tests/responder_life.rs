@@ -187,36 +187,46 @@ fn no_request_to_a_responder_fails_while_issuing_cas_and_the_root_are_rotated() 
     });
 }
 
+// conformance: O6
 #[test]
-fn an_expelled_responder_gets_no_feed_and_no_certificate_and_its_signers_are_revoked() {
+fn an_expelled_responder_answers_nothing_any_more_and_its_signers_are_revoked() {
     isolated(async |home| {
-        let config = vec![
-            ("feed_heartbeat = \"1s\"", "feed_heartbeat = \"200ms\""),
-            ("feed_stale = \"5s\"", "feed_stale = \"2s\""),
-            ("feed_withhold_authentication = \"5m\"", "feed_withhold_authentication = \"4s\""),
-        ];
-        let world = World::with(&home, &Options { config, ..Options::default() }).await;
+        // Nothing is withheld for its age in this time.
+        let world = World::new(&home).await;
         let (mut expelled, mut other) = (world.enrol_responder(1).await, world.enrol_responder(2).await);
         expelled.start().await;
         other.start().await;
         world.followed_by(3).await;
         let card = world.card().await;
-        assert_eq!(expelled.ocsp(&world, &card.authentication_certificate).await, CertStatus::Good);
+        for certificate in [&card.authentication_certificate, &card.signing_certificate] {
+            assert_eq!(expelled.ocsp(&world, certificate).await, CertStatus::Good);
+        }
         let answer = world.ask_ocsp_at(&expelled.public(), &card.authentication_certificate, None).await.unwrap();
         let signer = answer.delegate.unwrap().public_key().key_bits().to_vec();
+        assert!(expelled.data.join("replica/snapshot").exists());
 
         let reply = world.expel(&expelled.name).await;
         assert!(reply.done && reply.connections >= 1, "{reply:?}");
         // Its own certificate, and a signer for each of the three CAs.
         assert!(reply.certificates.len() >= 4, "{reply:?}");
-        expelled.says(200, "not followed").await;
+        expelled.says(503, "was expelled at").await;
+        let try_later = async |site: &tests::deployment::Site, expelled: &RemoteResponder| {
+            for certificate in [&card.authentication_certificate, &card.signing_certificate] {
+                for nonce in [None, Some(&[5; 32][..])] {
+                    let withheld = site.ask_ocsp_at(&expelled.public(), certificate, nonce).await;
+                    assert_eq!(withheld.unwrap_err(), ResponseError::Status(ErrorStatus::TryLater));
+                }
+            }
+        };
+        try_later(&world, &expelled).await;
+        assert_eq!(expelled.metric("cardinal_responder_expelled").await, 1.0);
+        let files = ["replica/snapshot", "replica/tail"].map(|file| expelled.data.join(file));
+        eventually("a replica that is removed", async || files.iter().all(|file| !file.exists()).then_some(())).await;
+        assert_eq!(expelled.words().matches("does not want this responder any more").count(), 1);
         let change = world.issuer.suspend(&card, "investigation").await;
         assert_eq!((change.published.seen_by, change.published.responders), (2, 2), "the expelled one does not count");
         let held = other.ocsp(&world, &card.authentication_certificate).await;
         assert!(matches!(held, CertStatus::Revoked { reason: CrlReason::CertificateHold, .. }));
-        expelled.says(503, "withheld").await;
-        let withheld = world.ask_ocsp_at(&expelled.public(), &card.authentication_certificate, None).await;
-        assert_eq!(withheld.unwrap_err(), ResponseError::Status(ErrorStatus::TryLater));
 
         // Its signers are on the CRLs, by whatever serial number they have.
         world.publish_crls().await;
@@ -225,11 +235,17 @@ fn an_expelled_responder_gets_no_feed_and_no_certificate_and_its_signers_are_rev
         let record = records.iter().find(|record| record.der.as_ref().is_some_and(of_signer)).expect("its record");
         assert!(world.read_crl("authentication-1").await.entry(&record.id.serial).is_some());
 
-        // A restart changes nothing; a new code does, with a new certificate.
+        // A restart changes nothing, with the CA or without it; a new code does, with a new certificate.
         expelled.kill();
         expelled.spawn(expelled.command(&["run"]));
-        expelled.says(503, "not followed").await;
+        expelled.says(503, "was expelled at").await;
         expelled.kill();
+        let (site, desk) = stopped(world).await;
+        expelled.spawn(expelled.command(&["run"]));
+        expelled.says(503, "no heartbeat yet").await;
+        try_later(&site, &expelled).await;
+        expelled.kill();
+        let world = started(site, desk).await;
         let code = world.responder_code(&expelled.name, Default::default()).await;
         assert!(expelled.enrol(&code).unwrap_err().contains("--replace"));
         expelled.enrol_with(&code, &["--replace"]).unwrap();

@@ -18,6 +18,9 @@ pub(crate) enum ResponderCommand {
     List,
     /// Expel a responder for good: its certificates are revoked, and it is cut off at once.
     ///
+    /// If it reaches the CA, it answers nothing any more. One that does not hear of it goes on until its statuses are too
+    /// old, and a stolen one until its signers' certificates end: take it out of the way of clients first.
+    ///
     /// Without --yes it says what would be revoked.
     Expel {
         /// The responder's name.

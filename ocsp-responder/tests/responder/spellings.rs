@@ -7,7 +7,7 @@ use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{Request, StatusCode};
-use ocsp_responder::{IssuerPolicy, ResponderIssuer};
+use ocsp_responder::{Freshness, IssuerPolicy, ResponderIssuer};
 use pki::feed::{FeedPosition, PublishedStatus};
 use pki::ocsp::{CertStatus, ErrorStatus, HashAlgorithm, build_request};
 use pki::{CrlReason, Timestamp};
@@ -56,6 +56,32 @@ async fn what_comes_again_in_the_same_octets_is_answered_in_the_same_way() {
     }
     let metrics = door.scene.responder.metrics();
     assert_eq!((metrics.good.get(), metrics.signed.get(), hits()), (10, 1, 9));
+}
+
+#[tokio::test]
+async fn a_responder_that_withholds_all_says_try_later_in_every_spelling_whatever_it_knows() {
+    // conformance: O6
+    let door = Door::new();
+    let spellings = spellings(&door, 1);
+    for spelling in &spellings {
+        assert_eq!(said(&door, 1, &ask(&door, 1, spelling).await, NOW), CertStatus::Good);
+    }
+    door.scene.responder.withhold_all(true);
+    assert_eq!(door.scene.responder.cached_answers(), 0);
+    for number in [1, 2] {
+        for spelling in &self::spellings(&door, number) {
+            let reply = ask(&door, number, spelling).await;
+            assert_eq!(reply.body[..], ErrorStatus::TryLater.response_der()[..], "{spelling:?}");
+        }
+    }
+    assert!(door.scene.responder.state(NOW).iter().all(|state| state.freshness == Freshness::Withheld));
+    // What was kept before does not come back.
+    let signatures = door.scene.signer.signatures();
+    door.scene.responder.withhold_all(false);
+    for spelling in &spellings {
+        assert_eq!(said(&door, 1, &ask(&door, 1, spelling).await, NOW), CertStatus::Good);
+    }
+    assert_eq!(door.scene.signer.signatures(), signatures + 1);
 }
 
 #[tokio::test]
