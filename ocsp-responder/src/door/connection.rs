@@ -76,7 +76,7 @@ where
     let service = WatchedService { service, place: Arc::clone(place) };
     // HTTP/1.1 alone, without hyper's timer, which is made anew for each request: the watch has one for the connection.
     let mut connection =
-        Builder::new().max_buf_size(buffer).header_read_timeout(None).serve_connection(stream, service);
+        Builder::new().max_buf_size(buffer).writev(false).header_read_timeout(None).serve_connection(stream, service);
     let ended = poll_fn(|cx| {
         place.begin_turn();
         loop {
