@@ -54,7 +54,9 @@ enum Command {
     Enrol(EnrolArgs),
     /// Answer, and follow the CA's status feed, until SIGTERM.
     Run,
-    /// Look at configuration, identity and replica, without the network; a responder may run meanwhile.
+    /// Look at configuration, identity, keys and replica, without the network; a responder may run meanwhile.
+    ///
+    /// Exit code 0 when it can start, also with warnings: those are of what `run` fetches anew by itself. 1 with a PROBLEM.
     Check,
 }
 

@@ -32,6 +32,8 @@ pub struct Found {
     pub issuers: Vec<String>,
     /// The replica on disk, in words.
     pub replica: String,
+    /// What `run` mends by itself: it starts all the same.
+    pub warnings: Vec<String>,
     /// What keeps it from its work.
     pub problems: Vec<String>,
 }
@@ -44,7 +46,7 @@ pub fn check(config: &ResponderConfig, now: Timestamp) -> Result<Found, NodeErro
     let identity = Identity::open(&config.data_dir)?;
     identity.config()?;
     let enrolled = identity.enrolled();
-    let mut problems = Vec::new();
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     if enrolled.name != config.name {
         problems.push(format!("`responder.name` is {:?}, and {:?} is enrolled", config.name, enrolled.name));
     }
@@ -55,14 +57,20 @@ pub fn check(config: &ResponderConfig, now: Timestamp) -> Result<Found, NodeErro
     let replica = config.data_dir.join(REPLICA);
     let trusted = match std::fs::read(replica.join(replica_dir::ISSUERS)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(NodeError::File { path: replica.join(replica_dir::ISSUERS), source: error }),
+        Err(error) => {
+            warnings.push(format!(
+                "the kept list of issuers cannot be read ({}: {error}): `run` asks the CA for it",
+                replica.join(replica_dir::ISSUERS).display()
+            ));
+            None
+        }
         Ok(bytes) => {
             let document: Result<IssuersDocument, _> = serde_json::from_slice(&bytes);
             let document = document.map_err(|error| NodeError::Issuers(error.to_string()));
             match document.and_then(|document| issuers::verify(&document, enrolled.origin, &identity.roots(), now)) {
                 Ok(trusted) => Some(trusted),
                 Err(error) => {
-                    problems.push(error.to_string());
+                    warnings.push(format!("{error}. `run` asks the CA for it anew"));
                     None
                 }
             }
@@ -72,7 +80,7 @@ pub fn check(config: &ResponderConfig, now: Timestamp) -> Result<Found, NodeErro
     let replica = match reading {
         Reading::Nothing => "none yet: it is fetched from the CA".to_owned(),
         Reading::Refused(refusal) => {
-            problems.push(refusal.to_string());
+            warnings.push(format!("{refusal}. `run` removes it and fetches a new one from the CA"));
             "not used: it is fetched from the CA".to_owned()
         }
         Reading::Whole(loaded) => {
@@ -95,6 +103,7 @@ pub fn check(config: &ResponderConfig, now: Timestamp) -> Result<Found, NodeErro
         data_dir: config.data_dir.clone(),
         issuers: issuers.unwrap_or_default(),
         replica,
+        warnings,
         problems,
     })
 }
@@ -111,6 +120,9 @@ impl fmt::Display for Found {
             ("files", self.data_dir.display().to_string()),
         ] {
             writeln!(f, "{what:12} {value}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "{:12} {warning}", "warning")?;
         }
         for problem in &self.problems {
             writeln!(f, "{:12} {problem}", "PROBLEM")?;
