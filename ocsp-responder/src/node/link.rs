@@ -290,7 +290,8 @@ impl Follower<'_> {
                 }
                 Frame::Heartbeat { position, as_of, issuers } => {
                     portion.heartbeat = Some((position, as_of));
-                    self.node.feed.heartbeat(position, as_of, self.node.now());
+                    self.node.feed.heartbeat(position, as_of, self.node.clock.wall());
+                    self.node.clock.heard(as_of);
                     if self.node.issuers_revision() != Some(issuers) {
                         errand.send_modify(|errand| errand.issuers = Some(issuers));
                     }

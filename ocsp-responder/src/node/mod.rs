@@ -2,6 +2,7 @@
 //!
 //! * [`enrol`]: it gets its client certificate by a single-use code; [`identity`]: what that leaves on disk;
 //! * [`client`], `link`, `errands`: connected to the CA, following the feed, saying how far;
+//! * [`clock`]: what time it is, by this machine and by the CA;
 //! * [`issuers`]: whom it answers for, and why that may be believed;
 //! * `expulsion`: what it does when the CA says that it is expelled;
 //! * [`signers`], `keys`: the keys that sign answers;
@@ -11,6 +12,7 @@
 
 pub mod check;
 pub mod client;
+pub mod clock;
 pub mod enrol;
 mod errands;
 mod error;
@@ -38,6 +40,7 @@ use tokio::sync::Notify;
 pub use error::NodeError;
 
 use self::client::{Connection, Server};
+use self::clock::NodeClock;
 use self::expulsion::Expulsion;
 use self::feed_state::FeedState;
 use self::identity::Identity;
@@ -56,7 +59,7 @@ pub const REPLICA: &str = "replica";
 /// A responder of its own, with all that it needs to know.
 pub struct Node {
     config: ResponderConfig,
-    clock: Clock,
+    clock: Arc<NodeClock>,
     identity: Identity,
     server: Arc<Server>,
     responder: Arc<Responder>,
@@ -113,7 +116,7 @@ impl Node {
         let node = Arc::new(Node {
             signers: Signers::new(keys, config.signer.key_types.clone()),
             config,
-            clock,
+            clock: NodeClock::new(clock),
             identity,
             server,
             responder: Arc::new(Responder::new(options)),
@@ -178,9 +181,9 @@ impl Node {
         &self.replica
     }
 
-    /// The time.
+    /// The time for answers: [`NodeClock::now`].
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// The revision of the list of issuers that is in use.

@@ -80,7 +80,8 @@ impl Opened {
             unread: config.times.answer_unread,
             shutdown: config.times.shutdown,
         };
-        let ocsp = HttpState::new(Arc::clone(&node.responder), Arc::clone(&node.clock), HttpOptions::default());
+        let clock = Arc::clone(&node.clock);
+        let ocsp = HttpState::new(Arc::clone(&node.responder), Arc::new(move || clock.now()), HttpOptions::default());
         let public_service = OcspService::new(ocsp, Router::new());
         let operations_service = door::by_router(operations::router(Arc::clone(&node)));
         let tasks = [

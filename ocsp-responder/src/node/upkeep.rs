@@ -73,7 +73,7 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             tidy(&node, now).await;
         }
         let is_expelled = node.expulsion.reason().is_some();
-        if renew <= Instant::now() && !is_expelled && is_due(node.identity.validity(), now) {
+        if renew <= Instant::now() && !is_expelled && is_due(node.identity.validity(), node.clock.wall()) {
             renew = Instant::now() + RENEW;
             if let Err(error) = renew_certificate(&node).await {
                 tracing::warn!(%error, "this responder's client certificate could not be renewed; it is tried again");

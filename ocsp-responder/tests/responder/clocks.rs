@@ -1,9 +1,14 @@
 //! Clocks that differ, jump, or go on while an answer is made: rows O2, O6, O23, O24 and O25 of conformance.md.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ocsp_responder::node::clock::{NodeClock, SILENCE, TOLERANCE};
 use ocsp_responder::{AnswerKind, Freshness, IssuerPolicy, ResponderOptions};
-use pki::CrlReason;
 use pki::feed::{PublishedStatus, StatusEntry};
 use pki::ocsp::{CertStatus, ErrorStatus};
+use pki::{CrlReason, Timestamp};
 
 use crate::support::{AUTHENTICATION, Behaviour, NOW, Scene, basic, error_of, publish, revoked, seconds, serial};
 
@@ -133,4 +138,115 @@ fn a_clock_far_ahead_does_not_cost_what_is_known() {
     publish(&early, AUTHENTICATION, 1, PublishedStatus::Good { since: NOW }, NOW);
     early.heartbeat(early.replica().position(), years, years).unwrap();
     assert_eq!((early.forget_expired(years), early.replica().len()), (0, 1));
+}
+
+/// A machine whose clock can be set, and that can sleep; the CA's time is the true one.
+struct Machine {
+    clock: Arc<NodeClock>,
+    wall: Arc<AtomicI64>,
+    monotonic: Arc<AtomicI64>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let (wall, monotonic) = (Arc::new(AtomicI64::new(NOW.unix_millis())), Arc::new(AtomicI64::new(5_000)));
+        let (shown, passed) = (Arc::clone(&wall), Arc::clone(&monotonic));
+        let clock = NodeClock::with(
+            Arc::new(move || Timestamp::from_unix_millis(shown.load(Ordering::SeqCst))),
+            Arc::new(move || Duration::from_millis(u64::try_from(passed.load(Ordering::SeqCst)).unwrap())),
+        );
+        Machine { clock, wall, monotonic }
+    }
+
+    fn set(&self, by_seconds: i64) {
+        self.wall.fetch_add(by_seconds * 1000, Ordering::SeqCst);
+    }
+
+    fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.wall.fetch_add(millis, Ordering::SeqCst);
+        self.monotonic.fetch_add(millis, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_stop_a_responder_once_it_is_set_right() {
+    // conformance: O23, O24
+    for ahead in [40, 86_400 * 3] {
+        let (scene, machine) = (Scene::new(), Machine::new());
+        scene.good(1);
+        scene.good(2);
+        let mut ca = NOW;
+        let beat = |ca: Timestamp| {
+            machine.clock.heard(ca);
+            scene.responder.heartbeat(scene.responder.replica().position(), ca, machine.clock.now()).unwrap();
+        };
+        beat(ca);
+        machine.set(ahead);
+        for _ in 0..30 {
+            assert_eq!(scene.said(1, machine.clock.now()), CertStatus::Good, "{ahead} s ahead");
+            assert!(scene.responder.last_produced_at().unwrap() <= ca.plus(TOLERANCE), "{ahead} s ahead");
+            assert_eq!(scene.responder.state(machine.clock.now())[0].freshness, Freshness::Fresh);
+            machine.pass(seconds(1));
+            ca = ca.plus(seconds(1));
+            beat(ca);
+        }
+        machine.set(-ahead);
+        assert_eq!(machine.clock.now(), ca);
+        // At most the tolerance has to be waited for.
+        machine.pass(TOLERANCE);
+        assert_eq!(scene.said(2, machine.clock.now()), CertStatus::Good, "{ahead} s ahead, and set right");
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_ages_statuses_no_faster_and_no_slower_while_the_ca_is_away() {
+    // conformance: O6
+    let (scene, machine) = (Scene::new(), Machine::new());
+    scene.good(1);
+    machine.set(3600);
+    machine.clock.heard(NOW);
+    scene.responder.heartbeat(scene.responder.replica().position(), NOW, machine.clock.now()).unwrap();
+    let freshness = || scene.responder.state(machine.clock.now())[0].freshness;
+    assert_eq!(freshness(), Freshness::Fresh);
+    machine.pass(seconds(10));
+    assert_eq!(freshness(), Freshness::Stale);
+    machine.pass(seconds(291));
+    assert_eq!(freshness(), Freshness::Withheld);
+}
+
+#[test]
+fn a_machine_that_slept_does_not_take_its_statuses_for_fresh() {
+    // conformance: O6
+    let (scene, machine) = (Scene::new(), Machine::new());
+    scene.good(1);
+    machine.clock.heard(NOW);
+    scene.heartbeat(NOW);
+    // The monotonic clock stood still meanwhile.
+    machine.set(3600);
+    machine.pass(SILENCE + seconds(1));
+    assert_eq!(scene.responder.state(machine.clock.now())[0].freshness, Freshness::Withheld);
+    // A heartbeat that comes says what time it is.
+    machine.clock.heard(NOW.plus(seconds(3611)));
+    assert_eq!(machine.clock.now(), NOW.plus(seconds(3611)));
+}
+
+#[test]
+fn a_heartbeat_that_was_long_under_way_does_not_put_the_time_back() {
+    // conformance: O24
+    let machine = Machine::new();
+    assert_eq!(machine.clock.now(), NOW, "before the first heartbeat there is only this clock");
+    machine.clock.heard(NOW);
+    for _ in 0..3 {
+        machine.pass(seconds(15));
+        machine.clock.heard(NOW);
+        assert_eq!(machine.clock.now(), machine.clock.wall());
+    }
+    // A CA whose clock went back is followed in the end.
+    let back = || machine.clock.wall().minus(seconds(100));
+    for _ in 0..3 {
+        machine.pass(seconds(60));
+        machine.clock.heard(back());
+    }
+    assert_eq!(machine.clock.now(), back().plus(TOLERANCE));
 }
