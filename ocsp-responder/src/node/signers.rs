@@ -25,6 +25,9 @@ use crate::IssuerSigner;
 
 /// How often it is looked whether a signer is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long it is waited after a new signer that is of no use by our clock, first and at most: another one would be as
+/// useless, and the CA certifies only so many.
+const USELESS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10 * 60));
 
 /// An issuer's signers of one kind.
 #[derive(Clone, Debug)]
@@ -57,6 +60,15 @@ fn half_of(not_before: Timestamp, not_after: Timestamp) -> Timestamp {
 /// before it signs meanwhile, and another new one would push that out.
 fn is_due(replace_at: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
     replace_at <= now || not_after <= now
+}
+
+/// What is wrong with a signer's life by our clock.
+fn useless((not_before, not_after): (Timestamp, Timestamp), now: Timestamp) -> Option<&'static str> {
+    match () {
+        () if not_after <= now => Some("it has ended already"),
+        () if now < not_before => Some("it is not valid yet"),
+        () => None,
+    }
 }
 
 impl Signers {
@@ -207,10 +219,10 @@ impl Signers {
         let signer = IssuerSigner::delegate(signer, certificate.clone(), issuer, self.keys.is_blocking())?;
         let half = half_of(signer.not_before(), signer.not_after());
         let replace_at = reply.replace_at.parse().map_or(half, |at: Timestamp| at.min(half));
-        if !signer.is_valid(node.now()) {
+        if let Some(why) = useless((signer.not_before(), signer.not_after()), node.now()) {
             tracing::warn!(
-                issuer = issuer.id, from = %signer.not_before(),
-                "the new OCSP signer is not valid yet: compare this machine's clock with the CA's"
+                issuer = issuer.id, from = %signer.not_before(), until = %signer.not_after(), now = %node.now(),
+                "the new OCSP signer cannot be used: by this machine's clock {why}. Compare that with the CA's"
             );
         }
         self.keys.keep(&issuer.id, key_type, generation, &certificate)?;
@@ -230,6 +242,14 @@ impl Signers {
         Ok(())
     }
 
+    /// Whether what was certified last is in need of replacement at once, or cannot be used.
+    fn is_useless(&self, slot: &Slot, now: Timestamp) -> bool {
+        self.lock().get(slot).is_some_and(|live| {
+            let life = (live.current.not_before(), live.current.not_after());
+            useless(life, now).is_some() || is_due(live.replace_at, life.1, now)
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Slot, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -242,6 +262,7 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     let mut connection: Option<Connection> = None;
     // What was refused waits for itself, so that the others need not.
     let mut not_before: HashMap<Slot, Instant> = HashMap::new();
+    let mut pauses: HashMap<Slot, Backoff> = HashMap::new();
     loop {
         let mut pause = LOOK;
         let due = node.signers.due(&node, node.now());
@@ -256,8 +277,14 @@ pub(super) async fn run(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             };
             node.signers.failed.store(replaced.is_err(), Ordering::Relaxed);
             let Err(Refused { error, retry_after }) = replaced else {
-                not_before.remove(&slot);
                 backoff.reset();
+                if node.signers.is_useless(&slot, node.now()) {
+                    let pause = pauses.entry(slot.clone()).or_insert_with(|| Backoff::new(USELESS.0, USELESS.1)).next();
+                    not_before.insert(slot, Instant::now() + pause);
+                } else {
+                    not_before.remove(&slot);
+                    pauses.remove(&slot);
+                }
                 continue;
             };
             if error.problem().is_some() {
@@ -300,6 +327,31 @@ async fn replace(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signer_that_is_of_no_use_by_our_clock_is_told_by_what_is_wrong_with_it() {
+        // conformance: O12
+        let at = Timestamp::from_unix_seconds;
+        let life = (at(1000), at(1000 + 86_400));
+        for (now, why) in [
+            (at(999), Some("it is not valid yet")),
+            (at(1000), None),
+            (at(87_399), None),
+            (at(87_400), Some("it has ended already")),
+        ] {
+            assert_eq!(useless(life, now), why, "{now}");
+        }
+    }
+
+    #[test]
+    fn signers_of_no_use_are_asked_for_ever_more_rarely() {
+        // conformance: O12
+        let mut backoff = Backoff::new(USELESS.0, USELESS.1);
+        let pauses: Vec<u64> = (0..7).map(|_| backoff.next().as_secs()).collect();
+        for (pause, at_most) in pauses.iter().zip([30, 60, 120, 240, 480, 600, 600]) {
+            assert!(at_most / 2 <= *pause && *pause <= at_most, "{pauses:?}");
+        }
+    }
 
     #[test]
     fn a_signer_that_is_not_valid_yet_is_not_asked_for_again() {
