@@ -10,6 +10,7 @@ use pki::Timestamp;
 use serde::Serialize;
 
 use super::identity::Identity;
+use super::keys::pin_is_there;
 use super::replica_dir::{self, Reading};
 use super::{NodeError, REPLICA, issuers};
 
@@ -53,6 +54,12 @@ pub fn check(config: &ResponderConfig, now: Timestamp) -> Result<Found, NodeErro
     let (_, certificate_until) = identity.validity();
     if certificate_until <= now {
         problems.push("the client certificate has ended: enrol this responder again".to_owned());
+    }
+    if let SignerPlace::Token { module, token, .. } = &config.signer.place {
+        if !module.exists() {
+            problems.push(format!("{}: there is no such PKCS#11 module: correct `signer.module`", module.display()));
+        }
+        problems.extend(pin_is_there(&token.pin_file).err().map(|error| error.to_string()));
     }
     let replica = config.data_dir.join(REPLICA);
     let trusted = match std::fs::read(replica.join(replica_dir::ISSUERS)) {
@@ -128,5 +135,35 @@ impl fmt::Display for Found {
             writeln!(f, "{:12} {problem}", "PROBLEM")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use pki::feed::Origin;
+
+    use super::super::identity::Enrolled;
+    use super::*;
+
+    #[test]
+    fn what_is_missing_of_an_identity_or_a_token_is_said_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |error: NodeError| error.to_string();
+        let enrolled = Enrolled {
+            name: "r1".to_owned(),
+            deployment: "Example".to_owned(),
+            origin: Origin::of("Example", b"the root's key"),
+        };
+        fs::write(dir.path().join("enrolled.json"), serde_json::to_vec(&enrolled).unwrap()).unwrap();
+        for (missing, written) in [("client.pem", "ca.pem"), ("ca.pem", "client.pem")] {
+            fs::write(dir.path().join(written), "").unwrap();
+            let error = said(Identity::open(dir.path()).unwrap_err());
+            assert!(error.contains(missing) && error.contains("with --replace"), "{error}");
+            fs::remove_file(dir.path().join(written)).unwrap();
+        }
+        let error = said(pin_is_there(&dir.path().join("ocsp.pin")).unwrap_err());
+        assert!(error.contains("ocsp.pin") && error.contains("`signer.pin_file`"), "{error}");
     }
 }

@@ -131,7 +131,7 @@ pub enum NodeError {
         source: io::Error,
     },
     /// A file of the responder that does not hold what it should.
-    #[error("{}: {reason}. Enrol this responder again", path.display())]
+    #[error("{}: {reason}. Enrol this responder again, with --replace", path.display())]
     Damaged {
         /// Its path.
         path: PathBuf,

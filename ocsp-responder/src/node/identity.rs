@@ -152,6 +152,11 @@ impl Identity {
             return Err(damaged("it is too long".to_owned()));
         }
         let enrolled = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        for path in [dir.join(CLIENT), dir.join(ROOTS)] {
+            if !path.try_exists().map_err(NodeError::file(&path))? {
+                return Err(NodeError::Damaged { path, reason: "it is missing".to_owned() });
+            }
+        }
         let credentials = Credentials::read(&dir.join(CLIENT))?;
         let roots = files::certificates(&dir.join(ROOTS))?;
         Ok(Identity {

@@ -52,6 +52,7 @@ impl Keys {
     /// When the token is not there, refuses its PIN, or the directory cannot be made.
     pub(super) fn open(place: &SignerPlace, data_dir: &Path) -> Result<Self, NodeError> {
         let SignerPlace::Token { module, token, sessions, queue } = place else { return Ok(Keys::Memory) };
+        pin_is_there(&token.pin_file)?;
         let module = Module::load(module)?;
         let options = TokenOptions { sessions: *sessions, queue: *queue };
         let selector = TokenSelector::Label(token.label.clone());
@@ -144,6 +145,21 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+/// Whether a token's PIN can be looked for.
+///
+/// # Errors
+/// [`NodeError::Usage`] when the file is not there.
+pub(super) fn pin_is_there(path: &Path) -> Result<(), NodeError> {
+    if path.try_exists().map_err(NodeError::file(path))? {
+        return Ok(());
+    }
+    Err(NodeError::Usage(format!(
+        "{}: the file with the token's PIN is missing. Write the PIN into it (mode 0600, owned by the responder's user), or \
+         correct `signer.pin_file`",
+        path.display()
+    )))
 }
 
 /// A key's label and id in the token.
