@@ -53,7 +53,7 @@ limits! {
     /// Responders that fetch a snapshot of all statuses at one time; more are told to come back.
     feed_snapshots = 4 in 1..=1_000,
     /// OCSP signers that one responder is certified in an hour, for each issuing CA.
-    responder_signers_per_hour = 60 in 1..=100_000,
+    responder_signers_per_hour = 300 in 1..=100_000,
     /// Connections open at one time, at each door.
     connections = 1_024 in 1..=1_000_000,
     /// As many of them for one address (for IPv6: one /64); 0 for no limit of this kind.

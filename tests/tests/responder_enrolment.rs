@@ -291,7 +291,7 @@ fn a_responder_has_one_signer_of_each_kind_and_the_one_before_it() {
 fn a_signer_is_for_a_new_key_and_a_known_issuer_and_not_more_often_than_permitted() {
     isolated(async |home| {
         let options = Options {
-            config: vec![("responder_signers_per_hour = 60", "responder_signers_per_hour = 3")],
+            config: vec![("responder_signers_per_hour = 300", "responder_signers_per_hour = 3")],
             ..Options::default()
         };
         let deployment = Deployment::start_with(&home, &options).await;
